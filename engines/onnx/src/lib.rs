@@ -1,0 +1,1 @@
+//! The reference engine: ONNX Runtime on the CPU.

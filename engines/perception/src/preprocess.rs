@@ -1,0 +1,5 @@
+//! Camera pixels to the network's normalised input.
+
+/// The way from one camera's pixels to one network input.
+#[derive(Debug)]
+pub struct Preprocessing {}

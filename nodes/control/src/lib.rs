@@ -1,0 +1,1 @@
+//! Action chunks and the way from them to safe commands. No ROS.
