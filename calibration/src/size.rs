@@ -29,10 +29,7 @@ impl std::str::FromStr for Size {
     /// Reads `WIDTHxHEIGHT`, for example `640x480`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parsed = text.split_once('x').and_then(|(width, height)| {
-            Some(Size {
-                width: width.parse().ok()?,
-                height: height.parse().ok()?,
-            })
+            Some(Size { width: width.parse().ok()?, height: height.parse().ok()? })
         });
         parsed
             .filter(|size| size.width > 0 && size.height > 0)

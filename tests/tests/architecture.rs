@@ -12,14 +12,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("network", &["calibration"]),
     ("perception", &["calibration", "control", "network"]),
     ("onnx", &["network", "perception"]),
-    (
-        "pixio",
-        &["calibration", "control", "network", "onnx", "perception"],
-    ),
-    (
-        "pixio_ros",
-        &["calibration", "control", "network", "onnx", "perception"],
-    ),
+    ("pixio", &["calibration", "control", "network", "onnx", "perception"]),
+    ("pixio_ros", &["calibration", "control", "network", "onnx", "perception"]),
     ("tests", &[]),
 ];
 
@@ -39,30 +33,21 @@ fn metadata() -> Metadata {
 }
 
 fn members(metadata: &Metadata) -> BTreeSet<String> {
-    metadata
-        .workspace_packages()
-        .iter()
-        .map(|package| package.name.to_string())
-        .collect()
+    metadata.workspace_packages().iter().map(|package| package.name.to_string()).collect()
 }
 
 /// Every package with the names of all it is built from, dev-dependencies left out.
 fn closures(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
-    let names: BTreeMap<_, _> = metadata
-        .packages
-        .iter()
-        .map(|p| (&p.id, p.name.to_string()))
-        .collect();
+    let names: BTreeMap<_, _> = metadata.packages.iter().map(|p| (&p.id, p.name.to_string())).collect();
     let edges: BTreeMap<_, Vec<_>> = metadata
         .resolve
         .iter()
         .flat_map(|resolve| &resolve.nodes)
         .map(|node| {
-            let normal = node.deps.iter().filter(|dep| {
-                dep.dep_kinds
-                    .iter()
-                    .any(|kind| kind.kind != DependencyKind::Development)
-            });
+            let normal = node
+                .deps
+                .iter()
+                .filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development));
             (&node.id, normal.map(|dep| &dep.pkg).collect())
         })
         .collect();
@@ -85,28 +70,15 @@ fn closures(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
 fn crates_depend_only_downwards() {
     let metadata = metadata();
     let members = members(&metadata);
-    let allowed: BTreeMap<_, BTreeSet<_>> = ALLOWED
-        .iter()
-        .map(|(name, below)| (*name, below.iter().copied().collect()))
-        .collect();
+    let allowed: BTreeMap<_, BTreeSet<_>> =
+        ALLOWED.iter().map(|(name, below)| (*name, below.iter().copied().collect())).collect();
     for package in metadata.workspace_packages() {
         let Some(below) = allowed.get(package.name.as_str()) else {
-            panic!(
-                "{} is not in the table of this test: add it, and to ARCHITECTURE.md",
-                package.name
-            );
+            panic!("{} is not in the table of this test: add it, and to ARCHITECTURE.md", package.name);
         };
-        for dependency in package
-            .dependencies
-            .iter()
-            .filter(|d| d.kind != DependencyKind::Development)
-        {
+        for dependency in package.dependencies.iter().filter(|d| d.kind != DependencyKind::Development) {
             let (name, inside) = (dependency.name.as_str(), members.contains(&dependency.name));
-            assert!(
-                !inside || below.contains(name),
-                "{} must not depend on {name}",
-                package.name
-            );
+            assert!(!inside || below.contains(name), "{} must not depend on {name}", package.name);
         }
     }
 }
@@ -117,30 +89,17 @@ fn heavy_crates_stay_where_they_belong() {
     for (outside, homes) in RESERVED {
         for (member, below) in &closures {
             let at_home = homes.contains(&member.as_str());
-            assert!(
-                at_home || !below.contains(*outside),
-                "{member} must not pull in {outside}"
-            );
+            assert!(at_home || !below.contains(*outside), "{member} must not pull in {outside}");
         }
     }
-    assert!(
-        closures["pixio_ros"].contains("r2r"),
-        "the table above would hold nothing"
-    );
-    assert!(
-        closures["onnx"].contains("ort"),
-        "the table above would hold nothing"
-    );
+    assert!(closures["pixio_ros"].contains("r2r"), "the table above would hold nothing");
+    assert!(closures["onnx"].contains("ort"), "the table above would hold nothing");
 }
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder)
-        .expect("readable folder")
-        .map(|entry| entry.expect("entry").path())
+    for entry in std::fs::read_dir(folder).expect("readable folder").map(|entry| entry.expect("entry").path())
     {
-        let hidden = entry
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let hidden = entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if entry.is_dir() && !hidden && !entry.ends_with("target") {
             rust_files(&entry, found);
         } else if entry.extension().is_some_and(|extension| extension == "rs") {
@@ -157,17 +116,10 @@ fn unsafe_code_is_allowed_only_where_architecture_says() {
     assert!(files.len() > 10, "no sources found under {}", root.display());
     let permission = ["allow(", "unsafe_code)"].concat();
     for file in files {
-        let relative = file
-            .strip_prefix(&root)
-            .expect("below the root")
-            .to_string_lossy()
-            .into_owned();
+        let relative = file.strip_prefix(&root).expect("below the root").to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&file).expect("source");
         let permitted = UNSAFE_ALLOWED.iter().any(|prefix| relative.starts_with(prefix));
-        assert!(
-            permitted || !text.contains(&permission),
-            "{relative} allows unsafe code"
-        );
+        assert!(permitted || !text.contains(&permission), "{relative} allows unsafe code");
     }
 }
 
@@ -177,9 +129,6 @@ fn the_picture_names_every_crate() {
     let picture =
         std::fs::read_to_string(metadata.workspace_root.join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
     for member in members(&metadata) {
-        assert!(
-            picture.contains(&format!("| `{member}` |")),
-            "ARCHITECTURE.md has no line for {member}"
-        );
+        assert!(picture.contains(&format!("| `{member}` |")), "ARCHITECTURE.md has no line for {member}");
     }
 }

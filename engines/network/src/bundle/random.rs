@@ -1,0 +1,109 @@
+//! Models with random weights, for demonstrations and tests: shapes and speed are real, depths are not.
+
+use std::collections::BTreeMap;
+
+use calibration::Size;
+
+use super::expected_tensors;
+use super::import::{ImportError, Model, all_taps};
+use crate::Weights;
+use crate::architecture::Architecture;
+use crate::manifest::{FORMAT, HeadKind, HeadSpec, Manifest, PreprocessingSpec};
+use crate::weights::Tensor;
+
+/// A model of this architecture with weights drawn from `seed`, and one depth head per name and form.
+///
+/// # Errors
+/// When architecture, sizes or heads do not hold together.
+pub fn random_model(
+    architecture: Architecture,
+    heads: &[(String, HeadKind)],
+    sizes: &[Size],
+    seed: u64,
+) -> Result<Model, ImportError> {
+    architecture.validate().map_err(ImportError::Request)?;
+    let head = |kind: &HeadKind| HeadSpec {
+        kind: kind.clone(),
+        taps: kind.official_taps(architecture.blocks),
+        min_depth_meters: 0.001,
+        max_depth_meters: 10.0,
+    };
+    let heads: BTreeMap<_, _> = heads.iter().map(|(name, kind)| (name.clone(), head(kind))).collect();
+    let manifest = Manifest {
+        format: FORMAT,
+        name: "random".to_owned(),
+        origin: format!("random weights, seed {seed}"),
+        licence: "none: random numbers".to_owned(),
+        encoder_id: String::new(),
+        weights_sha256: String::new(),
+        sizes: sizes.to_vec(),
+        taps: all_taps(&[], &heads, architecture.blocks),
+        architecture,
+        preprocessing: PreprocessingSpec::default(),
+        heads,
+    };
+    manifest.validate().map_err(ImportError::Request)?;
+    let mut numbers = SplitMix(seed);
+    let mut weights = Weights::default();
+    for (name, shape) in expected_tensors(&manifest) {
+        let values: Vec<f32> =
+            (0..shape.iter().product()).map(|_| number(&name, &shape, &mut numbers)).collect();
+        weights.insert(name, Tensor::from_f32(&shape, &values).map_err(ImportError::Request)?);
+    }
+    Ok(Model { manifest, weights })
+}
+
+/// One number of a tensor, spread so that signals neither vanish nor explode through the layers.
+fn number(name: &str, shape: &[usize], numbers: &mut SplitMix) -> f32 {
+    let uniform = numbers.uniform();
+    let inner: usize = shape.iter().skip(1).product();
+    match () {
+        () if name.ends_with("running_var") => 1.0 + 0.5 * uniform.abs(),
+        () if name.contains("norm") && name.ends_with("weight") => 1.0 + 0.1 * uniform,
+        () if shape.len() == 1 => 0.1 * uniform,
+        () if shape.len() == 3 => 0.5 * uniform,
+        () => uniform * (3.0 / inner as f32).sqrt(),
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): the same numbers on every machine.
+struct SplitMix(u64);
+
+impl SplitMix {
+    /// A number between -1 and 1.
+    fn uniform(&mut self) -> f32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let top = (z ^ (z >> 31)) >> 40;
+        top as f32 / (1_u32 << 23) as f32 - 1.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_random_bundle_is_whole_and_reproducible() {
+        let folder = tempfile::tempdir().unwrap();
+        let heads = [
+            ("depth".to_owned(), HeadKind::LinearDepth {}),
+            ("dpt".to_owned(), HeadKind::DptDepth { features: 8, out_channels: [4, 8, 12, 12] }),
+        ];
+        let size = Size { width: 64, height: 48 };
+        let write = |name: &str| {
+            let model =
+                random_model(Architecture::named("pixio-tiny16").unwrap(), &heads, &[size], 7).unwrap();
+            model.write(&folder.path().join(name), false, |_| ()).unwrap()
+        };
+        let (first, second) = (write("a"), write("b"));
+        assert_eq!(first.hash(), second.hash());
+        first.verify_weights().unwrap();
+        assert_eq!(first.backbone(size).unwrap().outputs().len(), 4);
+        assert_eq!(first.head("dpt", size).unwrap().outputs()[0].shape, [1, 48, 64]);
+        assert!(first.head("flow", size).unwrap_err().to_string().contains("flow"));
+        assert!(first.golden().is_err());
+    }
+}

@@ -1,0 +1,259 @@
+//! `model.toml`: everything about a model but its weights.
+
+use std::collections::BTreeMap;
+
+use calibration::Size;
+use serde::{Deserialize, Serialize};
+
+use crate::architecture::Architecture;
+
+/// `model.toml`: everything about a model but its weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of this file's form.
+    pub format: u32,
+    /// Name of the model, for people.
+    pub name: String,
+    /// Where the weights come from, for people: file names, or the words `random weights`.
+    pub origin: String,
+    /// Licence of the weights, as the importer was told.
+    pub licence: String,
+    /// SHA-256 over encoder, preprocessing and taps: features of two models with one id are the same.
+    pub encoder_id: String,
+    /// SHA-256 of `weights.safetensors`.
+    pub weights_sha256: String,
+    /// Input sizes that have golden outputs; the first is the default.
+    pub sizes: Vec<Size>,
+    /// Blocks whose tokens are delivered, counted from 0, ascending.
+    pub taps: Vec<usize>,
+    /// The encoder.
+    pub architecture: Architecture,
+    /// What is done to an image before the network sees it.
+    pub preprocessing: PreprocessingSpec,
+    /// Heads by name.
+    #[serde(default)]
+    pub heads: BTreeMap<String, HeadSpec>,
+}
+
+/// What is done to an image before the network sees it: antialiased bicubic resize that covers the input size, centred
+/// crop, then `(value / 255 - mean) / std` per channel, in the order red, green, blue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreprocessingSpec {
+    /// Order of the channels; `rgb` is the only one.
+    pub colour_order: ColourOrder,
+    /// Resampling filter; `bicubic-antialiased` is the only one.
+    pub resample: Resample,
+    /// Mean per channel, of values in 0 to 1.
+    pub mean: [f32; 3],
+    /// Standard deviation per channel, of values in 0 to 1.
+    pub std: [f32; 3],
+}
+
+/// Order of the channels of the network's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ColourOrder {
+    /// Red, green, blue.
+    Rgb,
+}
+
+/// How an image is resized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resample {
+    /// PIL's `BICUBIC` (a = -0.5, support grows with the reduction).
+    BicubicAntialiased,
+}
+
+impl Default for PreprocessingSpec {
+    /// ImageNet's statistics, with which Pixio was trained.
+    fn default() -> Self {
+        Self {
+            colour_order: ColourOrder::Rgb,
+            resample: Resample::BicubicAntialiased,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+        }
+    }
+}
+
+/// One head: its form, what it reads, and what its numbers mean.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadSpec {
+    /// The form of the trunk.
+    pub kind: HeadKind,
+    /// Blocks whose normalised tokens it reads, in the order in which it reads them.
+    pub taps: Vec<usize>,
+    /// Depth below this is not valid, metres.
+    pub min_depth_meters: f32,
+    /// Depth of a fully saturated output, metres.
+    pub max_depth_meters: f32,
+}
+
+/// The form of a head's trunk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum HeadKind {
+    /// Batch normalisation and one 1x1 convolution on the last tap.
+    LinearDepth {},
+    /// The DPT trunk on four taps.
+    DptDepth {
+        /// Channels of the fused maps.
+        features: usize,
+        /// Channels of the four projected taps.
+        out_channels: [usize; 4],
+    },
+}
+
+impl HeadKind {
+    /// The taps that the official head reads from an encoder of so many blocks.
+    pub fn official_taps(&self, blocks: usize) -> Vec<usize> {
+        match self {
+            HeadKind::LinearDepth {} => vec![blocks.saturating_sub(1)],
+            HeadKind::DptDepth { .. } => (1..=4).map(|k| (blocks / 4 * k).saturating_sub(1)).collect(),
+        }
+    }
+
+    /// Number of taps that the trunk reads.
+    fn tap_count(&self) -> usize {
+        match self {
+            HeadKind::LinearDepth {} => 1,
+            HeadKind::DptDepth { .. } => 4,
+        }
+    }
+}
+
+/// The form of `model.toml` that this version writes and reads.
+pub const FORMAT: u32 = 1;
+
+impl Manifest {
+    /// Checks what the types do not hold.
+    ///
+    /// # Errors
+    /// The first field that does not fit, with what was expected and what came.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.format != FORMAT {
+            return Err(format!("format: expected {FORMAT}, got {}", self.format));
+        }
+        self.architecture.validate().map_err(|reason| format!("architecture.{reason}"))?;
+        if self.sizes.is_empty() {
+            return Err("sizes: expected at least one".to_owned());
+        }
+        for size in &self.sizes {
+            self.architecture.patches(*size).map_err(|reason| format!("sizes: {reason}"))?;
+            if size.width.max(size.height) > MAX_SIDE {
+                return Err(format!("sizes: expected sides of at most {MAX_SIDE}, got {size}"));
+            }
+        }
+        self.preprocessing.validate()?;
+        let blocks = self.architecture.blocks;
+        if self.taps.is_empty()
+            || !self.taps.is_sorted_by(|a, b| a < b)
+            || self.taps.iter().any(|tap| *tap >= blocks)
+        {
+            return Err(format!("taps: expected ascending blocks below {blocks}, got {:?}", self.taps));
+        }
+        self.heads.iter().try_for_each(|(name, head)| {
+            head.validate(name, &self.taps).map_err(|reason| format!("heads.{name}.{reason}"))
+        })
+    }
+}
+
+/// The longest side of an input, in pixels; far above what one forward pass can hold.
+const MAX_SIDE: usize = 8192;
+
+impl PreprocessingSpec {
+    fn validate(&self) -> Result<(), String> {
+        let finite = |values: &[f32; 3]| values.iter().all(|value| value.is_finite());
+        if !finite(&self.mean) || !finite(&self.std) || self.std.iter().any(|value| *value <= 0.0) {
+            return Err("preprocessing: expected finite means and standard deviations above 0".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl HeadSpec {
+    fn validate(&self, name: &str, taps: &[usize]) -> Result<(), String> {
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if name.is_empty() || name == "backbone" || !name.chars().all(allowed) {
+            return Err("name: expected lower-case letters, digits and underscores".to_owned());
+        }
+        if self.taps.len() != self.kind.tap_count() || self.taps.iter().any(|tap| !taps.contains(tap)) {
+            let count = self.kind.tap_count();
+            return Err(format!("taps: expected {count} of the model's taps {taps:?}, got {:?}", self.taps));
+        }
+        let (low, high) = (self.min_depth_meters, self.max_depth_meters);
+        if !(low.is_finite() && high.is_finite() && 0.0 < low && low < high) {
+            return Err(format!("depth range: expected 0 < min < max in metres, got {low} and {high}"));
+        }
+        if let HeadKind::DptDepth { features, out_channels } = &self.kind {
+            let most = 1 << 14;
+            if out_channels.iter().chain([features]).any(|channels| *channels == 0 || *channels > most) {
+                return Err(format!(
+                    "kind: expected 1 to {most} channels, got {features} and {out_channels:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A manifest of the tiny model with a linear head.
+    pub(crate) fn tiny() -> Manifest {
+        let head = HeadSpec {
+            kind: HeadKind::LinearDepth {},
+            taps: vec![3],
+            min_depth_meters: 0.001,
+            max_depth_meters: 10.0,
+        };
+        Manifest {
+            format: FORMAT,
+            name: "tiny".into(),
+            origin: "random weights".into(),
+            licence: "none".into(),
+            encoder_id: String::new(),
+            weights_sha256: String::new(),
+            sizes: vec![Size { width: 64, height: 48 }],
+            taps: vec![3],
+            architecture: Architecture::named("pixio-tiny16").unwrap(),
+            preprocessing: PreprocessingSpec::default(),
+            heads: [("depth".to_owned(), head)].into(),
+        }
+    }
+
+    #[test]
+    fn faults_name_their_field() {
+        type Fault = fn(&mut Manifest);
+        let cases: &[(Fault, &str)] = &[
+            (|m| m.format = 2, "format"),
+            (|m| m.sizes.clear(), "sizes"),
+            (|m| m.sizes[0].width = 60, "sizes"),
+            (|m| m.taps = vec![4], "taps"),
+            (|m| m.taps = vec![3, 1], "taps"),
+            (|m| m.preprocessing.std[1] = 0.0, "preprocessing"),
+            (|m| m.architecture.heads = 5, "architecture.heads"),
+            (|m| m.heads.get_mut("depth").unwrap().taps = vec![2], "heads.depth.taps"),
+            (|m| m.heads.get_mut("depth").unwrap().max_depth_meters = f32::NAN, "heads.depth.depth range"),
+        ];
+        tiny().validate().unwrap();
+        for (fault, field) in cases {
+            let mut manifest = tiny();
+            fault(&mut manifest);
+            let reason = manifest.validate().unwrap_err();
+            assert!(reason.starts_with(field), "{reason}");
+        }
+    }
+
+    #[test]
+    fn survives_toml() {
+        let text = toml::to_string_pretty(&tiny()).unwrap();
+        assert_eq!(toml::from_str::<Manifest>(&text).unwrap(), tiny(), "{text}");
+    }
+}
