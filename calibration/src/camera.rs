@@ -1,5 +1,6 @@
 use thiserror::Error;
 
+use crate::lens::Lens;
 use crate::{Distortion, Intrinsics, Size};
 
 /// The largest width or height of a camera image, in pixels.
@@ -13,6 +14,7 @@ pub struct CameraModel {
     size: Size,
     intrinsics: Intrinsics,
     distortion: Distortion,
+    lens: Lens,
 }
 
 /// Why numbers do not make a camera.
@@ -63,7 +65,7 @@ pub enum CameraModelError {
 }
 
 impl CameraModel {
-    /// Checks the numbers and keeps them.
+    /// Checks the numbers and works out what [`project`](Self::project) and [`ray`](Self::ray) need.
     ///
     /// # Errors
     /// An empty or absurd size, a focal length that is not above 0, or a number that is not finite.
@@ -75,6 +77,7 @@ impl CameraModel {
             size,
             intrinsics,
             distortion,
+            lens: Lens::new(&distortion),
         })
     }
 
@@ -93,6 +96,30 @@ impl CameraModel {
         &self.distortion
     }
 
+    /// The pixel of a point in the camera's optical frame, in metres (or any unit: only its direction counts).
+    ///
+    /// None outside the model's domain: points not in front of the camera (a fisheye sees behind itself, up to where
+    /// its polynomial stops growing, at most pi), and points so far off the axis that the polynomial is no longer one
+    /// to one or lies more than 89.5 degrees off. A pixel outside the image is a pixel: see
+    /// [`contains`](Self::contains).
+    pub fn project(&self, point_in_camera: [f64; 3]) -> Option<[f64; 2]> {
+        finite(self.intrinsics.pixel(self.lens.distort(point_in_camera)?))
+    }
+
+    /// The unit direction, in the camera's optical frame, of the points that are seen at a pixel.
+    ///
+    /// None where no point of the model's domain lands: the inverse of [`project`](Self::project), found by Newton's
+    /// method and checked to land on the pixel.
+    pub fn ray(&self, pixel: [f64; 2]) -> Option<[f64; 3]> {
+        self.lens.direction(finite(self.intrinsics.normalized(pixel))?)
+    }
+
+    /// Whether a pixel lies between the centres of the image's corner pixels, where it can be interpolated.
+    pub fn contains(&self, pixel: [f64; 2]) -> bool {
+        let within = |value: f64, side: usize| value >= 0.0 && value <= side as f64 - 1.0;
+        within(pixel[0], self.size.width) && within(pixel[1], self.size.height)
+    }
+
     /// The same camera after its image is scaled, then cropped to `size`; see [`Intrinsics::resampled`].
     ///
     /// # Errors
@@ -105,9 +132,14 @@ impl CameraModel {
     pub fn without_distortion(&self) -> Self {
         Self {
             distortion: Distortion::None,
+            lens: Lens::Pinhole,
             ..*self
         }
     }
+}
+
+fn finite(pixel: [f64; 2]) -> Option<[f64; 2]> {
+    pixel.iter().all(|value| value.is_finite()).then_some(pixel)
 }
 
 fn check_size(size: Size) -> Result<(), CameraModelError> {
@@ -147,6 +179,8 @@ fn check_distortion(distortion: &Distortion) -> Result<(), CameraModelError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const SIZE: Size = Size {
@@ -221,6 +255,99 @@ mod tests {
                 .unwrap_err()
                 .to_string();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_seen_has_no_pixel() {
+        let barrel = Distortion::PlumbBob([-0.3, 0.02, 1e-3, -1e-3, 0.0]);
+        let fisheye = Distortion::Equidistant([0.0; 4]);
+        let cases = [
+            (Distortion::None, [0.0, 0.0, 0.0]),
+            (Distortion::None, [0.1, 0.2, -1.0]),
+            (Distortion::None, [f64::NAN, 0.0, 1.0]),
+            (Distortion::None, [1.0, 0.0, 1e-320]),
+            (Distortion::None, [f64::INFINITY, 0.0, f64::INFINITY]),
+            (barrel, [3.0, 0.0, 1.0]),
+            (barrel, [0.0, 0.0, -1.0]),
+            (fisheye, [0.0, 0.0, 0.0]),
+            (fisheye, [0.0, 0.0, -1.0]),
+            (fisheye, [f64::NAN, 0.0, 1.0]),
+        ];
+        for (distortion, point) in cases {
+            let camera = CameraModel::new(SIZE, GOOD, distortion).unwrap();
+            assert_eq!(camera.project(point), None, "{distortion:?} {point:?}");
+        }
+    }
+
+    #[test]
+    fn a_pixel_no_point_lands_on_has_no_ray() {
+        let barrel =
+            CameraModel::new(SIZE, GOOD, Distortion::PlumbBob([-0.3, 0.02, 1e-3, -1e-3, 0.0])).unwrap();
+        let pinhole = barrel.without_distortion();
+        let cases = [
+            (barrel, [5000.0, 0.0]),
+            (pinhole, [f64::NAN, 0.0]),
+            (pinhole, [0.0, f64::INFINITY]),
+        ];
+        for (camera, pixel) in cases {
+            assert_eq!(camera.ray(pixel), None, "{pixel:?}");
+        }
+    }
+
+    fn scaled<const N: usize>(scales: [f64; N]) -> impl Strategy<Value = [f64; N]> {
+        proptest::array::uniform(-1.0..1.0)
+            .prop_map(move |unit: [f64; N]| std::array::from_fn(|index| unit[index] * scales[index]))
+    }
+
+    fn distortions() -> impl Strategy<Value = Distortion> {
+        let thin = [0.5, 0.3, 0.01, 0.01, 0.1, 0.5, 0.3, 0.1, 0.01, 0.01, 0.01, 0.01];
+        let tilted = [
+            0.5, 0.3, 0.01, 0.01, 0.1, 0.5, 0.3, 0.1, 0.01, 0.01, 0.01, 0.01, 0.2, 0.2,
+        ];
+        prop_oneof![
+            Just(Distortion::None),
+            scaled([0.5, 0.3, 0.01, 0.01, 0.1]).prop_map(Distortion::PlumbBob),
+            scaled([0.5, 0.3, 0.01, 0.01, 0.1, 0.5, 0.3, 0.1]).prop_map(Distortion::RationalPolynomial),
+            scaled([0.1, 0.05, 0.02, 0.01]).prop_map(Distortion::Equidistant),
+            scaled(thin).prop_map(Distortion::ThinPrism),
+            scaled(tilted).prop_map(Distortion::Tilted),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn the_ray_of_a_projection_is_the_direction(
+            distortion in distortions(), angle in 0.0..3.1_f64, around in 0.0..6.3_f64, distance in 0.01..100.0_f64,
+        ) {
+            let camera = CameraModel::new(SIZE, GOOD, distortion).unwrap();
+            let direction = [angle.sin() * around.cos(), angle.sin() * around.sin(), angle.cos()];
+            if let Some(pixel) = camera.project(direction.map(|c| c * distance)) {
+                let ray = camera.ray(pixel);
+                prop_assert!(ray.is_some(), "{pixel:?} has no ray");
+                let ray = ray.unwrap();
+                // A millionth of a pixel on the image, whatever the model's slope there.
+                let back = camera.project(ray).unwrap();
+                let miss = (back[0] - pixel[0]).hypot(back[1] - pixel[1]);
+                prop_assert!(miss <= 1e-6_f64.max(1e-9 * pixel[0].hypot(pixel[1])), "off by {miss} px");
+                let turn = (0..3).map(|i| (ray[i] - direction[i]).powi(2)).sum::<f64>().sqrt();
+                prop_assert!(turn < 1e-6, "{turn} from {direction:?}");
+            }
+        }
+
+        #[test]
+        fn the_projection_of_a_ray_is_the_pixel(
+            distortion in distortions(), x in -100.0..740.0_f64, y in -100.0..580.0_f64,
+        ) {
+            let camera = CameraModel::new(SIZE, GOOD, distortion).unwrap();
+            if let Some(ray) = camera.ray([x, y]) {
+                let [u, v] = camera.project(ray).unwrap();
+                prop_assert!((u - x).hypot(v - y) < 1e-7, "{u} {v}");
+                let length = ray.iter().map(|c| c * c).sum::<f64>();
+                prop_assert!((length - 1.0).abs() < 1e-12);
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 mod camera;
 mod distortion;
 mod intrinsics;
+mod lens;
 mod size;
 
 pub use camera::{CameraModel, CameraModelError, MAX_SIDE};
