@@ -73,12 +73,7 @@ impl CameraModel {
         check_size(size)?;
         check_intrinsics(intrinsics)?;
         check_distortion(&distortion)?;
-        Ok(Self {
-            size,
-            intrinsics,
-            distortion,
-            lens: Lens::new(&distortion),
-        })
+        Ok(Self { size, intrinsics, distortion, lens: Lens::new(&distortion) })
     }
 
     /// Width and height of the image.
@@ -130,11 +125,7 @@ impl CameraModel {
 
     /// The pinhole camera with the same size and intrinsics.
     pub fn without_distortion(&self) -> Self {
-        Self {
-            distortion: Distortion::None,
-            lens: Lens::Pinhole,
-            ..*self
-        }
+        Self { distortion: Distortion::None, lens: Lens::Pinhole, ..*self }
     }
 }
 
@@ -183,16 +174,8 @@ mod tests {
 
     use super::*;
 
-    const SIZE: Size = Size {
-        width: 640,
-        height: 480,
-    };
-    const GOOD: Intrinsics = Intrinsics {
-        fx: 525.0,
-        fy: 524.0,
-        cx: 319.5,
-        cy: 239.5,
-    };
+    const SIZE: Size = Size { width: 640, height: 480 };
+    const GOOD: Intrinsics = Intrinsics { fx: 525.0, fy: 524.0, cx: 319.5, cy: 239.5 };
 
     #[test]
     fn what_is_not_a_camera_is_refused_by_name() {
@@ -202,58 +185,17 @@ mod tests {
             Distortion::Tilted(k)
         };
         let cases = [
-            (
-                Size {
-                    width: 0,
-                    height: 480,
-                },
-                GOOD,
-                Distortion::None,
-                "got 0x480",
-            ),
-            (
-                Size {
-                    width: 640,
-                    height: usize::MAX,
-                },
-                GOOD,
-                Distortion::None,
-                "1 to 65535 pixels",
-            ),
-            (
-                SIZE,
-                Intrinsics { fx: 0.0, ..GOOD },
-                Distortion::None,
-                "fx: expected a focal length above 0",
-            ),
+            (Size { width: 0, height: 480 }, GOOD, Distortion::None, "got 0x480"),
+            (Size { width: 640, height: usize::MAX }, GOOD, Distortion::None, "1 to 65535 pixels"),
+            (SIZE, Intrinsics { fx: 0.0, ..GOOD }, Distortion::None, "fx: expected a focal length above 0"),
             (SIZE, Intrinsics { fy: -1.0, ..GOOD }, Distortion::None, "fy: "),
-            (
-                SIZE,
-                Intrinsics {
-                    fx: f64::INFINITY,
-                    ..GOOD
-                },
-                Distortion::None,
-                "fx: ",
-            ),
-            (
-                SIZE,
-                Intrinsics { cx: f64::NAN, ..GOOD },
-                Distortion::None,
-                "cx: expected a finite",
-            ),
-            (
-                SIZE,
-                GOOD,
-                Distortion::PlumbBob([0.0, f64::NAN, 0.0, 0.0, 0.0]),
-                "coefficient 1 of plumb_bob",
-            ),
+            (SIZE, Intrinsics { fx: f64::INFINITY, ..GOOD }, Distortion::None, "fx: "),
+            (SIZE, Intrinsics { cx: f64::NAN, ..GOOD }, Distortion::None, "cx: expected a finite"),
+            (SIZE, GOOD, Distortion::PlumbBob([0.0, f64::NAN, 0.0, 0.0, 0.0]), "coefficient 1 of plumb_bob"),
             (SIZE, GOOD, tilted, "coefficient 13 (sensor tilt)"),
         ];
         for (size, intrinsics, distortion, expected) in cases {
-            let error = CameraModel::new(size, intrinsics, distortion)
-                .unwrap_err()
-                .to_string();
+            let error = CameraModel::new(size, intrinsics, distortion).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }
@@ -285,11 +227,7 @@ mod tests {
         let barrel =
             CameraModel::new(SIZE, GOOD, Distortion::PlumbBob([-0.3, 0.02, 1e-3, -1e-3, 0.0])).unwrap();
         let pinhole = barrel.without_distortion();
-        let cases = [
-            (barrel, [5000.0, 0.0]),
-            (pinhole, [f64::NAN, 0.0]),
-            (pinhole, [0.0, f64::INFINITY]),
-        ];
+        let cases = [(barrel, [5000.0, 0.0]), (pinhole, [f64::NAN, 0.0]), (pinhole, [0.0, f64::INFINITY])];
         for (camera, pixel) in cases {
             assert_eq!(camera.ray(pixel), None, "{pixel:?}");
         }
@@ -302,9 +240,7 @@ mod tests {
 
     fn distortions() -> impl Strategy<Value = Distortion> {
         let thin = [0.5, 0.3, 0.01, 0.01, 0.1, 0.5, 0.3, 0.1, 0.01, 0.01, 0.01, 0.01];
-        let tilted = [
-            0.5, 0.3, 0.01, 0.01, 0.1, 0.5, 0.3, 0.1, 0.01, 0.01, 0.01, 0.01, 0.2, 0.2,
-        ];
+        let tilted = [0.5, 0.3, 0.01, 0.01, 0.1, 0.5, 0.3, 0.1, 0.01, 0.01, 0.01, 0.01, 0.2, 0.2];
         prop_oneof![
             Just(Distortion::None),
             scaled([0.5, 0.3, 0.01, 0.01, 0.1]).prop_map(Distortion::PlumbBob),

@@ -55,11 +55,8 @@ impl Distortion {
     /// # Errors
     /// Another name, or a count that does not go with the name.
     pub fn from_ros(model: &str, coefficients: &[f64]) -> Result<Self, DistortionError> {
-        let count = |expected| DistortionError::Count {
-            model: model.to_owned(),
-            expected,
-            came: coefficients.len(),
-        };
+        let count =
+            |expected| DistortionError::Count { model: model.to_owned(), expected, came: coefficients.len() };
         match model {
             "plumb_bob" => exactly(coefficients)
                 .or_else(|| exactly(coefficients).map(|[k1, k2, p1, p2]: [f64; 4]| [k1, k2, p1, p2, 0.0]))
@@ -70,14 +67,11 @@ impl Distortion {
                 .or_else(|| exactly(coefficients).map(Self::ThinPrism))
                 .or_else(|| exactly(coefficients).map(Self::Tilted))
                 .ok_or_else(|| count("8, 12 or 14")),
-            "equidistant" | "fisheye" => exactly(coefficients)
-                .map(Self::Equidistant)
-                .ok_or_else(|| count("4")),
+            "equidistant" | "fisheye" => {
+                exactly(coefficients).map(Self::Equidistant).ok_or_else(|| count("4"))
+            }
             "" | "none" if coefficients.iter().all(|k| *k == 0.0) => Ok(Self::None),
-            _ => Err(DistortionError::Model {
-                came: model.to_owned(),
-                count: coefficients.len(),
-            }),
+            _ => Err(DistortionError::Model { came: model.to_owned(), count: coefficients.len() }),
         }
     }
 
@@ -128,41 +122,19 @@ mod tests {
 
     #[test]
     fn ros_names_and_counts() {
-        let k = [
-            0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 0.01, 0.02,
-        ];
+        let k = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 0.01, 0.02];
         let first = |n: usize| &k[..n];
         let cases = [
-            (
-                "plumb_bob",
-                first(5),
-                Ok(Distortion::PlumbBob([0.1, 0.2, 0.3, 0.4, 0.5])),
-            ),
-            (
-                "plumb_bob",
-                first(4),
-                Ok(Distortion::PlumbBob([0.1, 0.2, 0.3, 0.4, 0.0])),
-            ),
-            (
-                "equidistant",
-                first(4),
-                Ok(Distortion::Equidistant([0.1, 0.2, 0.3, 0.4])),
-            ),
-            (
-                "equidistant",
-                &[0.1, 0.2, 0.3, 0.4, 0.0],
-                Ok(Distortion::Equidistant([0.1, 0.2, 0.3, 0.4])),
-            ),
+            ("plumb_bob", first(5), Ok(Distortion::PlumbBob([0.1, 0.2, 0.3, 0.4, 0.5]))),
+            ("plumb_bob", first(4), Ok(Distortion::PlumbBob([0.1, 0.2, 0.3, 0.4, 0.0]))),
+            ("equidistant", first(4), Ok(Distortion::Equidistant([0.1, 0.2, 0.3, 0.4]))),
+            ("equidistant", &[0.1, 0.2, 0.3, 0.4, 0.0], Ok(Distortion::Equidistant([0.1, 0.2, 0.3, 0.4]))),
             ("rational_polynomial", first(14), Ok(Distortion::Tilted(k))),
             ("", &[], Ok(Distortion::None)),
             ("none", &[0.0; 5], Ok(Distortion::None)),
         ];
         for (name, coefficients, expected) in cases {
-            assert_eq!(
-                Distortion::from_ros(name, coefficients),
-                expected,
-                "{name} {coefficients:?}"
-            );
+            assert_eq!(Distortion::from_ros(name, coefficients), expected, "{name} {coefficients:?}");
         }
     }
 
@@ -171,19 +143,13 @@ mod tests {
         let cases = [
             ("plumb_bob", 3, "expected 4 or 5 for plumb_bob, got 3"),
             ("plumb_bob", 8, "expected 4 or 5 for plumb_bob, got 8"),
-            (
-                "rational_polynomial",
-                5,
-                "expected 8, 12 or 14 for rational_polynomial, got 5",
-            ),
+            ("rational_polynomial", 5, "expected 8, 12 or 14 for rational_polynomial, got 5"),
             ("equidistant", 5, "expected 4 for equidistant, got 5"),
             ("", 5, "got \"\" with 5 coefficients"),
             ("omni", 4, "got \"omni\" with 4 coefficients"),
         ];
         for (name, count, expected) in cases {
-            let error = Distortion::from_ros(name, &vec![0.1; count])
-                .unwrap_err()
-                .to_string();
+            let error = Distortion::from_ros(name, &vec![0.1; count]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

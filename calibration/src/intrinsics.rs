@@ -23,11 +23,13 @@ impl Intrinsics {
     /// `scale` is output pixels per input pixel along x and y; `crop` is the first column and row kept, in pixels
     /// of the scaled image.
     pub fn resampled(self, scale: [f64; 2], crop: [f64; 2]) -> Self {
+        // The constant terms apart, so that a scale of 1 leaves every bit as it is.
+        let shift = |scale: f64, crop: f64| 0.5 * scale - 0.5 - crop;
         Self {
             fx: self.fx * scale[0],
             fy: self.fy * scale[1],
-            cx: (self.cx + 0.5) * scale[0] - 0.5 - crop[0],
-            cy: (self.cy + 0.5) * scale[1] - 0.5 - crop[1],
+            cx: self.cx * scale[0] + shift(scale[0], crop[0]),
+            cy: self.cy * scale[1] + shift(scale[1], crop[1]),
         }
     }
 
@@ -38,10 +40,7 @@ impl Intrinsics {
 
     /// The pixel of a point on the plane z = 1.
     pub fn pixel(self, normalized: [f64; 2]) -> [f64; 2] {
-        [
-            self.fx * normalized[0] + self.cx,
-            self.fy * normalized[1] + self.cy,
-        ]
+        [self.fx * normalized[0] + self.cx, self.fy * normalized[1] + self.cy]
     }
 
     /// The point on the plane z = 1 of a pixel.
@@ -56,21 +55,8 @@ mod tests {
 
     #[test]
     fn the_centre_of_the_image_stays_the_centre() {
-        let centred = Intrinsics {
-            fx: 525.0,
-            fy: 525.0,
-            cx: 319.5,
-            cy: 239.5,
-        };
+        let centred = Intrinsics { fx: 525.0, fy: 525.0, cx: 319.5, cy: 239.5 };
         let half = centred.resampled([0.5, 0.5], [0.0, 8.0]);
-        assert_eq!(
-            half,
-            Intrinsics {
-                fx: 262.5,
-                fy: 262.5,
-                cx: 159.5,
-                cy: 111.5
-            }
-        );
+        assert_eq!(half, Intrinsics { fx: 262.5, fy: 262.5, cx: 159.5, cy: 111.5 });
     }
 }

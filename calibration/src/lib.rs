@@ -5,11 +5,20 @@
 
 mod camera;
 mod distortion;
+mod files;
+mod info;
 mod intrinsics;
 mod lens;
+mod rectify;
 mod size;
 
 pub use camera::{CameraModel, CameraModelError, MAX_SIDE};
 pub use distortion::{Distortion, DistortionError};
+pub use files::{
+    CalibrationFileError, KalibrCamera, KalibrChain, NamedCameraInfo, read_camera_info_yaml,
+    read_kalibr_camchain, write_camera_info_yaml, write_kalibr_camchain,
+};
+pub use info::{CameraInfo, CameraInfoError, Roi};
 pub use intrinsics::Intrinsics;
+pub use rectify::{RectifiedView, RectifyError, RectifyMap, rectified_camera};
 pub use size::Size;

@@ -16,10 +16,7 @@ pub(crate) struct Fisheye {
 
 impl Fisheye {
     pub(crate) fn new(coefficients: [f64; 4]) -> Self {
-        let mut fisheye = Self {
-            coefficients,
-            max_angle: 0.0,
-        };
+        let mut fisheye = Self { coefficients, max_angle: 0.0 };
         fisheye.max_angle = first_fall(0.0, PI, SCAN_STEPS, |angle| fisheye.radius(angle).1 > 0.0);
         fisheye
     }
@@ -62,11 +59,7 @@ impl Fisheye {
                 high = angle
             }
             let newton = angle - (value - radius) / slope;
-            let next = if newton > low && newton < high {
-                newton
-            } else {
-                0.5 * (low + high)
-            };
+            let next = if newton > low && newton < high { newton } else { 0.5 * (low + high) };
             if (next - angle).abs() <= f64::EPSILON * angle {
                 return Some(next);
             }

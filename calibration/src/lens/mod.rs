@@ -75,11 +75,7 @@ fn first_fall(start: f64, end: f64, steps: u32, positive: impl Fn(f64) -> bool) 
     let (mut inside, mut outside) = (at(step - 1), at(step));
     for _ in 0..60 {
         let middle = 0.5 * (inside + outside);
-        if positive(middle) {
-            inside = middle
-        } else {
-            outside = middle
-        }
+        if positive(middle) { inside = middle } else { outside = middle }
     }
     inside
 }

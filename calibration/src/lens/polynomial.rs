@@ -64,13 +64,7 @@ impl Polynomial {
     fn start(&self, distorted: [f64; 2]) -> Option<[f64; 2]> {
         let radius = norm(distorted);
         let shrink = (0.9 * self.max_radius / radius).min(1.0);
-        radius.is_finite().then(|| {
-            if radius > 0.0 {
-                distorted.map(|c| c * shrink)
-            } else {
-                distorted
-            }
-        })
+        radius.is_finite().then(|| if radius > 0.0 { distorted.map(|c| c * shrink) } else { distorted })
     }
 
     fn miss(&self, point: [f64; 2], distorted: [f64; 2]) -> [f64; 2] {
@@ -82,10 +76,7 @@ impl Polynomial {
     fn newton_step(&self, point: [f64; 2], miss: [f64; 2], distorted: [f64; 2]) -> Option<[f64; 2]> {
         let [[a, b], [c, d]] = self.evaluate(point).1;
         let determinant = a * d - b * c;
-        let step = [
-            (d * miss[0] - b * miss[1]) / determinant,
-            (a * miss[1] - c * miss[0]) / determinant,
-        ];
+        let step = [(d * miss[0] - b * miss[1]) / determinant, (a * miss[1] - c * miss[0]) / determinant];
         (0..30).map(|halvings| 0.5_f64.powi(halvings)).find_map(|share| {
             let next = [point[0] - share * step[0], point[1] - share * step[1]];
             let nearer = norm(self.miss(next, distorted)) < norm(miss);
@@ -127,10 +118,7 @@ impl Polynomial {
         let slope = |k: &[f64; 3]| k[0] + s * (2.0 * k[1] + s * 3.0 * k[2]);
         let (above, below) = (cubic(&self.numerator), cubic(&self.denominator));
         let ratio = above / below;
-        (
-            ratio,
-            (slope(&self.numerator) - ratio * slope(&self.denominator)) / below,
-        )
+        (ratio, (slope(&self.numerator) - ratio * slope(&self.denominator)) / below)
     }
 
     /// A lower bound, over the circle of a radius, of the smallest eigenvalue of the derivative's symmetric part.
@@ -161,9 +149,8 @@ mod tests {
 
     #[test]
     fn the_derivative_is_that_of_the_value() {
-        let polynomial = Polynomial::new(&[
-            -0.3, 0.12, 0.01, -0.02, 0.03, 0.1, -0.05, 0.01, 0.004, -0.003, 0.002, 0.005,
-        ]);
+        let polynomial =
+            Polynomial::new(&[-0.3, 0.12, 0.01, -0.02, 0.03, 0.1, -0.05, 0.01, 0.004, -0.003, 0.002, 0.005]);
         let (x, y, h) = (0.4, -0.3, 1e-6);
         let derivative = polynomial.evaluate([x, y]).1;
         let along = |plus: [f64; 2], minus: [f64; 2]| {

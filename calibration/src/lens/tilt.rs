@@ -18,21 +18,8 @@ impl Tilt {
         let turn = turn_y * turn_x;
         let (depth, x, y) = (turn[(2, 2)], turn[(0, 2)], turn[(1, 2)]);
         let onto_sensor = Matrix3::new(depth, 0.0, -x, 0.0, depth, -y, 0.0, 0.0, 1.0);
-        let back = Matrix3::new(
-            1.0 / depth,
-            0.0,
-            x / depth,
-            0.0,
-            1.0 / depth,
-            y / depth,
-            0.0,
-            0.0,
-            1.0,
-        );
-        Self {
-            tilted_from_flat: onto_sensor * turn,
-            flat_from_tilted: turn.transpose() * back,
-        }
+        let back = Matrix3::new(1.0 / depth, 0.0, x / depth, 0.0, 1.0 / depth, y / depth, 0.0, 0.0, 1.0);
+        Self { tilted_from_flat: onto_sensor * turn, flat_from_tilted: turn.transpose() * back }
     }
 
     pub(crate) fn apply(&self, flat: [f64; 2]) -> Option<[f64; 2]> {
