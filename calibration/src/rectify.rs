@@ -8,8 +8,8 @@ use crate::{CameraModel, CameraModelError, Distortion, Intrinsics, Size};
 const MAX_AREA: usize = 64 << 20;
 /// Bilinear weights are whole numbers out of this.
 const UNIT: u16 = 256;
-/// A source pixel this far outside the image, in pixels, is rounding.
-const SNAP: f64 = 1e-6;
+/// A source position this far outside the image, in pixels, is the edge: the weights cannot tell them apart.
+const SNAP: f64 = 1.0 / 512.0;
 const OUTSIDE: u16 = u16::MAX;
 
 /// How the rectified image lies in the raw one.

@@ -269,7 +269,7 @@ cam1:
             ("[1.0, 0.0, 0.0, -0.11]", "[1.0, 0.0, 0.0, .inf]", "cam1.T_cn_cnm1: expected a rigid motion"),
             ("cam0:", "cam2:", "cameras: expected cam0 next, got cam1"),
             ("cam1:", "front:", "cameras: expected cam1 next, got front"),
-            ("  resolution: [752, 480]\n", "", "resolution"),
+            ("  resolution: [752, 480]\n", "", "cam0: missing field `resolution`"),
         ];
         for (from, to, expected) in cases {
             assert!(GOOD.contains(from));

@@ -177,12 +177,31 @@ projection_matrix: {rows: 3, cols: 4, data: [500, 0, 319.5, 0, 0, 500, 239.5, 0,
     }
 
     #[test]
+    fn the_example_cameras_are_cameras_of_the_size_in_their_name() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/cameras");
+        let mut assumed = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let camera = read_camera_info_yaml(&path).unwrap().info.raw().unwrap();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            assert!(name.ends_with(&camera.size().to_string()), "{name}");
+            if name.starts_with("assumed_60deg") {
+                let edge = f64::from(camera.size().width as u32) - 0.5;
+                let [x, _, z] = camera.ray([edge, camera.intrinsics().cy]).unwrap();
+                assert!((x.atan2(z).to_degrees() - 30.0).abs() < 1e-9);
+                assumed += 1;
+            }
+        }
+        assert_eq!(assumed, 1);
+    }
+
+    #[test]
     fn refusals_name_file_and_field() {
         let cases = [
             ("image_width: 640", "image_width: -1", "image_width: "),
             ("image_width: 640", "image_width: 1e99", "image_width: "),
             ("image_width: 640", "image_width: 700000", "got 700000x480"),
-            ("image_height: 480\n", "", "image_height"),
+            ("image_height: 480\n", "", "camera.yaml: missing field `image_height`"),
             ("camera_name: left\n", "", "camera_name"),
             ("[525, 0, 319.5", "[-525, 0, 319.5", "K: fx: expected a focal length above 0"),
             ("[525, 0, 319.5", "[.nan, 0, 319.5", "K: fx: "),

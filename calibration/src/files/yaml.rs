@@ -24,8 +24,8 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, CalibrationFil
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(body, options).map_err(|error| {
-        let line = error.location().map_or(0, |location| location.line());
-        let problem = match field_at(body, usize::try_from(line).unwrap_or(usize::MAX)) {
+        let place = error.location().map(|at| (at.line() as usize, at.column() as usize));
+        let problem = match place.and_then(|(line, column)| field_at(body, line, column)) {
             Some(field) => format!("{field}: {error}"),
             None => error.to_string(),
         };
@@ -33,10 +33,11 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, CalibrationFil
     })
 }
 
-/// The field that a line (from 1) of block YAML belongs to, with those around it: `camera_matrix.data`.
-fn field_at(text: &str, line: usize) -> Option<String> {
+/// The field of block YAML whose value is or holds what is at a line and column (from 1), with those around it:
+/// `camera_matrix.data`.
+fn field_at(text: &str, line: usize, column: usize) -> Option<String> {
     let before: Vec<&str> = text.lines().take(line).collect();
-    let mut indent = usize::MAX;
+    let mut indent = column.saturating_sub(1);
     let mut field: Option<String> = None;
     for line in before.into_iter().rev() {
         let content = line.trim_start();
@@ -97,14 +98,16 @@ mod tests {
     fn a_line_belongs_to_its_field() {
         let text = "name: left\nmatrix:\n  rows: 3\n  data: [1,\n    2]\nlast: 1\n";
         let cases = [
-            (0, None),
-            (1, Some("name")),
-            (3, Some("matrix.rows")),
-            (5, Some("matrix.data")),
-            (6, Some("last")),
+            ((0, 1), None),
+            ((1, 7), Some("name")),
+            ((3, 9), Some("matrix.rows")),
+            ((3, 3), Some("matrix")),
+            ((5, 5), Some("matrix.data")),
+            ((6, 7), Some("last")),
+            ((6, 1), None),
         ];
-        for (line, expected) in cases {
-            assert_eq!(field_at(text, line).as_deref(), expected);
+        for ((line, column), expected) in cases {
+            assert_eq!(field_at(text, line, column).as_deref(), expected);
         }
     }
 
