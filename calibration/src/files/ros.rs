@@ -262,4 +262,16 @@ projection_matrix: {rows: 3, cols: 4, data: [500, 0, 319.5, 0, 0, 500, 239.5, 0,
         assert!(write_camera_info_yaml(&path, &named).is_err());
         assert!(!path.exists());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn damaged_files_are_read_or_refused(at in 0..GOOD.len(), byte in 0..128_u8, cut in 0..GOOD.len()) {
+            let mut bytes = GOOD.as_bytes().to_vec();
+            bytes[at] = byte;
+            bytes.truncate(cut.max(at + 1));
+            if let Ok(named) = read(std::str::from_utf8(&bytes).unwrap()) {
+                proptest::prop_assert!(named.info.raw().is_ok() && named.info.rectified().is_ok());
+            }
+        }
+    }
 }
