@@ -178,8 +178,8 @@ impl RectifyMap {
     /// The rectified image of a raw one of `CHANNELS` bytes a pixel (1 mono, 3 RGB, 4 RGBA), bilinear; pixels the
     /// camera did not see are 0.
     ///
-    /// `step` is the bytes from one raw row to the next; the rectified image is tightly packed. Rounding: each value is
-    /// within one of the exact mixture, whose weights are multiples of 1/256.
+    /// `step` is the bytes from one raw row to the next; the rectified image is tightly packed. Positions are kept to
+    /// 1/256 of a pixel, values rounded to the nearest.
     ///
     /// # Errors
     /// A buffer or step that does not fit the sizes.
