@@ -1,0 +1,42 @@
+# `make demo` shows the main job on real pictures; `make test` runs every check. Both set up what they need.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+SECONDS ?= 15
+
+# A shell with ROS (the one that is sourced, or the underlay) and ONNX Runtime.
+ENVIRONMENT = source .pixio/setup.bash
+# ROS tests stay on this machine, in a domain that no one else uses.
+ISOLATED = export ROS_DOMAIN_ID=$$(python3 scripts/free_domain.py) ROS_LOCALHOST_ONLY=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
+NODES = cargo build --release -q -p pixio_ros --bins --examples
+TARGET = $${CARGO_TARGET_DIR:-target}/release
+
+.PHONY: help setup demo test lint unit ros-test referees clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+setup: ## install and make what everything below needs
+	@scripts/setup.sh
+
+demo: setup ## stream photographs over ROS 2 into perception_node and show the depth (SECONDS=0: until Ctrl-C)
+	@$(ENVIRONMENT); scripts/demo.sh $(SECONDS)
+
+test: setup lint unit ros-test ## every check
+
+lint: setup ## formatting, lints as errors
+	cargo fmt --all --check
+	$(ENVIRONMENT); cargo clippy --release -q --workspace --all-targets -- -D warnings
+
+unit: setup ## tests that need no ROS graph
+	$(ENVIRONMENT); cargo test --release -q --workspace
+
+ros-test: setup ## nodes against rclpy peers over real ROS 2
+	$(ENVIRONMENT); $(NODES); cargo build --release -q -p pixio; $(ISOLATED); \
+	  export PIXIO_BIN=$$(realpath $(TARGET)); python -m pytest -q tests/ros
+
+referees: setup ## checks against heavy third parties (PyTorch, transformers); by hand
+	$(ENVIRONMENT); cargo build --release -q -p pixio; tests/referees/run.sh
+
+clean: ## remove what was built here
+	rm -rf target out .pixio
