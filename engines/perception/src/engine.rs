@@ -120,3 +120,23 @@ pub trait Engine {
     /// [`EngineError::Shape`] when `into` has not the tensor's number of values.
     fn download(&mut self, tensor: &Self::Tensor, into: &mut [f32]) -> Result<(), EngineError>;
 }
+
+/// Checks the shapes of the tensors that a network is loaded against.
+///
+/// # Errors
+/// [`EngineError::Load`] for another number of inputs, [`EngineError::Shape`] for the first that does not fit.
+pub fn check_inputs(network: &Network, shapes: &[&[usize]]) -> Result<(), EngineError> {
+    let ports = network.inputs();
+    if ports.len() != shapes.len() {
+        let reason = format!("expected {} input tensors, got {}", ports.len(), shapes.len());
+        return Err(EngineError::Load { network: network.name().to_owned(), reason });
+    }
+    match ports.iter().zip(shapes).find(|(port, shape)| port.shape != **shape) {
+        None => Ok(()),
+        Some((port, shape)) => Err(EngineError::Shape {
+            tensor: format!("{}/{}", network.name(), port.name),
+            expected: port.shape.clone(),
+            actual: shape.to_vec(),
+        }),
+    }
+}

@@ -1,0 +1,46 @@
+//! Pictures of depth, for people.
+
+use crate::depth::DepthMap;
+
+/// A depth map in colour: RGB, near is warm, far is cold, unknown is black. The range shown runs from the 2nd to the
+/// 98th percentile and is returned in metres.
+pub fn depth_in_colour(depth: &DepthMap) -> (Vec<u8>, [f32; 2]) {
+    let near = depth.quantile_meters(0.02).unwrap_or(0.0);
+    let far = depth.quantile_meters(0.98).unwrap_or(0.0).max(near + 1e-3);
+    let colour = |meters: f32| {
+        if meters.is_finite() { turbo(((far - meters) / (far - near)).clamp(0.0, 1.0)) } else { [0; 3] }
+    };
+    (depth.meters().iter().flat_map(|meters| colour(*meters)).collect(), [near, far])
+}
+
+/// Google's Turbo colour map by its published polynomial (Anton Mikhailov, Ruofei Du, 2019; Apache-2.0); 0 is blue, 1 red.
+pub fn turbo(x: f32) -> [u8; 3] {
+    let powers = [1.0, x, x * x, x.powi(3), x.powi(4), x.powi(5)];
+    let channel = |coefficients: [f32; 6]| {
+        let value: f32 = coefficients.iter().zip(powers).map(|(c, p)| c * p).sum();
+        (value.clamp(0.0, 1.0) * 255.0).round() as u8
+    };
+    [
+        channel([0.135_721_38, 4.615_392_6, -42.660_323, 132.131_08, -152.942_4, 59.286_38]),
+        channel([0.091_402_61, 2.194_188_4, 4.842_966_6, -14.185_034, 4.277_298_6, 2.829_566]),
+        channel([0.106_673_3, 12.641_946, -60.582_05, 110.362_77, -89.903_11, 27.348_25]),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::depth::DepthRange;
+    use calibration::Size;
+
+    #[test]
+    fn near_is_warm_far_is_cold_unknown_is_black() {
+        let range = DepthRange { min_meters: 0.1, max_meters: 100.0 };
+        let map = DepthMap::new(Size { width: 4, height: 1 }, vec![1.0, 7.0, 9.0, f32::NAN], range).unwrap();
+        let (rgb, shown) = depth_in_colour(&map);
+        assert_eq!(shown, [1.0, 9.0]);
+        assert!(rgb[0] > rgb[2], "near: {rgb:?}");
+        assert!(rgb[5] > rgb[3], "far: {rgb:?}");
+        assert_eq!(rgb[9..], [0, 0, 0]);
+    }
+}
