@@ -1,3 +1,48 @@
-//! The command-line tool.
+//! `pixio`: import, inspect, export, verify and run a Pixio model bundle.
 
-fn main() {}
+mod engine;
+mod export;
+mod import;
+mod infer;
+mod info;
+mod photographs;
+mod progress;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Pixio on the robot: checkpoints to bundles, bundles to depth.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Import(import::Arguments),
+    Info(info::Arguments),
+    Export(export::Arguments),
+    Verify(verify::Arguments),
+    Infer(infer::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Import(arguments) => import::run(&arguments),
+        Command::Info(arguments) => info::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Infer(arguments) => infer::run(&arguments),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The files that one photograph gives.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use image::{ExtendedColorType, ImageBuffer, Luma, RgbImage, save_buffer};
+use perception::points::Rays;
+use perception::{DepthMap, FeatureMap, picture};
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::ply;
+
+/// Where the files of one photograph go.
+pub struct Files<'a> {
+    /// The folder.
+    pub folder: &'a Path,
+    /// The photograph's name without ending.
+    pub stem: &'a str,
+}
+
+impl Files<'_> {
+    fn path(&self, ending: &str) -> PathBuf {
+        self.folder.join(format!("{}{ending}", self.stem))
+    }
+
+    /// `_depth.png`: 16 bit, millimetres, 0 unknown. `_depth_colour.png`: near warm, far cold, beside the picture.
+    pub fn depth(&self, depth: &DepthMap, color: &[u8]) -> Result<()> {
+        let (width, height) = (depth.size().width as u32, depth.size().height as u32);
+        let path = self.path("_depth.png");
+        let millimeters: ImageBuffer<Luma<u16>, Vec<u16>> =
+            ImageBuffer::from_raw(width, height, depth.millimeters().collect())
+                .context("depth of another size")?;
+        millimeters.save(&path).with_context(|| path.display().to_string())?;
+        let (coloured, _) = picture::depth_in_colour(depth);
+        let path = self.path("_depth_colour.png");
+        let coloured = RgbImage::from_raw(width, height, coloured).context("picture of another size")?;
+        coloured.save(&path).with_context(|| path.display().to_string())?;
+        let path = self.path("_input.png");
+        save_buffer(&path, color, width, height, ExtendedColorType::Rgb8)
+            .with_context(|| path.display().to_string())
+    }
+
+    /// `_points.ply`: metres in the camera's optical frame, with the picture's colours.
+    pub fn points(&self, rays: &Rays, depth: &DepthMap, color: &[u8]) -> Result<()> {
+        let path = self.path("_points.ply");
+        let points =
+            rays.points(depth).map_err(anyhow::Error::msg)?.zip(color.as_chunks::<3>().0.iter().copied());
+        let mut out = BufWriter::new(File::create(&path).with_context(|| path.display().to_string())?);
+        ply::write(&mut out, &points.collect::<Vec<_>>())?;
+        Ok(out.flush()?)
+    }
+
+    /// `_features.safetensors`: per tap `cls_<block>` `[class tokens, dim]` and `patches_<block>` `[rows, columns, dim]`.
+    pub fn features(&self, maps: &[FeatureMap]) -> Result<()> {
+        let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        let tensors: Vec<_> = maps
+            .iter()
+            .flat_map(|map| {
+                let (class, patches) =
+                    (vec![map.class_tokens, map.dim], vec![map.rows, map.columns, map.dim]);
+                [
+                    (format!("cls_{}", map.block), class, bytes(map.class())),
+                    (format!("patches_{}", map.block), patches, bytes(map.patches())),
+                ]
+            })
+            .collect();
+        let view =
+            |(name, shape, bytes)| -> Result<_> { Ok((name, TensorView::new(Dtype::F32, shape, bytes)?)) };
+        let views = tensors
+            .iter()
+            .map(|(name, shape, bytes)| view((name.as_str(), shape.clone(), bytes.as_slice())))
+            .collect::<Result<Vec<_>>>()?;
+        let about = maps.first().map(|map| [("encoder_id".to_owned(), map.encoder_id.clone())].into());
+        let path = self.path("_features.safetensors");
+        safetensors::serialize_to_file(views, about, &path).with_context(|| path.display().to_string())
+    }
+}
