@@ -1,0 +1,59 @@
+//! `perception_node` on an engine that sleeps 200 ms a frame and computes nothing real: for the tests of what surrounds
+//! it. The environment variable `PIXIO_TEST_DRIFT` spoils its numbers after the golden outputs were made. Every run of
+//! the backbone is printed.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use calibration::Size;
+use network::Bundle;
+use perception::dummy::{Call, Dummy};
+use perception::parity::{self, Photograph};
+use pixio_ros::perception::{Settings, run};
+use pixio_ros::spin::Stop;
+
+fn main() -> ExitCode {
+    pixio_ros::spin::main("slow_engine", start)
+}
+
+fn start(node: r2r::Node, stop: &Stop) -> Result<()> {
+    let mut settings = Settings::read(&node)?;
+    let folder = tempfile::tempdir()?;
+    copy_with_dummy_golden(&settings.bundle, folder.path())?;
+    settings.bundle = folder.path().to_owned();
+    let drift =
+        std::env::var("PIXIO_TEST_DRIFT").map_or(Ok(0.0), |text| text.parse()).context("PIXIO_TEST_DRIFT")?;
+    let engine = Dummy::default().with_delay(Duration::from_millis(200)).with_drift(drift);
+    let (watched, done) = (engine.clone(), Stop::default());
+    std::thread::scope(|scope| {
+        scope.spawn(|| print_runs(&watched, &done));
+        let ended = run(node, &settings, engine, stop);
+        done.set();
+        ended
+    })
+}
+
+/// The bundle with golden outputs of the dummy engine in place of the real one's.
+fn copy_with_dummy_golden(from: &Path, to: &Path) -> Result<()> {
+    for name in ["model.toml", "weights.safetensors"] {
+        std::fs::copy(from.join(name), to.join(name))
+            .with_context(|| from.join(name).display().to_string())?;
+    }
+    let bundle = Bundle::open(to)?;
+    let photograph = Photograph { size: Size { width: 64, height: 48 }, rgb: vec![128; 3 * 64 * 48] };
+    let golden = parity::make_golden(&mut Dummy::default(), &bundle, &[photograph], || ())?;
+    Ok(bundle.write_golden(&golden)?)
+}
+
+fn print_runs(engine: &Dummy, done: &Stop) {
+    while !done.is_set() {
+        for call in engine.take_calls() {
+            if call == Call::Run("backbone".to_owned()) {
+                println!("backbone ran");
+            }
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,154 @@
+//! Between ROS messages and core types.
+
+use calibration::{CameraInfo, CameraModel, Roi, Size};
+use perception::points::Rays;
+use perception::{DepthMap, Encoding, ImageError, ImageView, Stamp};
+use r2r::builtin_interfaces::msg::Time;
+use r2r::sensor_msgs::msg;
+use r2r::std_msgs::msg::Header;
+
+/// A message's stamp.
+pub fn stamp(time: &Time) -> Stamp {
+    Stamp { sec: time.sec, nanosec: time.nanosec }
+}
+
+/// A checked view of a message's pixels.
+///
+/// # Errors
+/// When the encoding is not known, the byte order is big endian, or the data do not hold the image.
+pub fn image(message: &msg::Image) -> Result<ImageView<'_>, ImageError> {
+    let encoding: Encoding = message.encoding.parse()?;
+    let size = Size { width: message.width as usize, height: message.height as usize };
+    ImageView::new(&message.data, size, message.step as usize, encoding)
+}
+
+/// What a CameraInfo message holds.
+///
+/// # Errors
+/// When K, R or P have not 9, 9 and 12 numbers.
+pub fn camera_info(message: &msg::CameraInfo) -> Result<CameraInfo, String> {
+    let nine = |name: &str, values: &[f64]| -> Result<[f64; 9], String> {
+        values.try_into().map_err(|_| format!("{name}: expected 9 numbers, got {}", values.len()))
+    };
+    let p: [f64; 12] = message
+        .p
+        .as_slice()
+        .try_into()
+        .map_err(|_| format!("p: expected 12 numbers, got {}", message.p.len()))?;
+    let roi = &message.roi;
+    Ok(CameraInfo {
+        size: Size { width: message.width as usize, height: message.height as usize },
+        distortion_model: message.distortion_model.clone(),
+        d: message.d.clone(),
+        k: nine("k", &message.k)?,
+        r: nine("r", &message.r)?,
+        p,
+        binning: [message.binning_x, message.binning_y],
+        roi: Roi {
+            x_offset: roi.x_offset,
+            y_offset: roi.y_offset,
+            width: roi.width,
+            height: roi.height,
+            do_rectify: roi.do_rectify,
+        },
+    })
+}
+
+/// The message of a calibration.
+pub fn camera_info_message(header: Header, info: &CameraInfo) -> msg::CameraInfo {
+    msg::CameraInfo {
+        header,
+        height: info.size.height as u32,
+        width: info.size.width as u32,
+        distortion_model: info.distortion_model.clone(),
+        d: info.d.clone(),
+        k: info.k.to_vec(),
+        r: info.r.to_vec(),
+        p: info.p.to_vec(),
+        binning_x: info.binning[0],
+        binning_y: info.binning[1],
+        roi: r2r::sensor_msgs::msg::RegionOfInterest {
+            x_offset: info.roi.x_offset,
+            y_offset: info.roi.y_offset,
+            height: info.roi.height,
+            width: info.roi.width,
+            do_rectify: info.roi.do_rectify,
+        },
+    }
+}
+
+/// The message of a rectified camera: K and P filled, no distortion, R the identity.
+pub fn rectified_camera_message(header: Header, camera: &CameraModel) -> msg::CameraInfo {
+    camera_info_message(header, &CameraInfo::of(camera))
+}
+
+fn little_endian(values: impl Iterator<Item = f32>, count: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(4 * count);
+    values.for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+    bytes
+}
+
+/// `32FC1`, metres, tightly packed, NaN where unknown (REP 118).
+pub fn depth_message(header: Header, depth: &DepthMap) -> msg::Image {
+    let size = depth.size();
+    msg::Image {
+        header,
+        height: size.height as u32,
+        width: size.width as u32,
+        encoding: "32FC1".to_owned(),
+        is_bigendian: 0,
+        step: 4 * size.width as u32,
+        data: little_endian(depth.meters().iter().copied(), size.area()),
+    }
+}
+
+/// `rgb8`, tightly packed.
+pub fn color_message(header: Header, size: Size, rgb: &[u8]) -> msg::Image {
+    msg::Image {
+        header,
+        height: size.height as u32,
+        width: size.width as u32,
+        encoding: "rgb8".to_owned(),
+        is_bigendian: 0,
+        step: 3 * size.width as u32,
+        data: rgb.to_vec(),
+    }
+}
+
+/// Bytes of one point: x, y, z and rgb, float32 each.
+const POINT_STEP: usize = 16;
+
+/// An organised cloud, metres in the camera's optical frame, NaN where unknown; colours packed as PCL and rviz read them.
+///
+/// # Errors
+/// When depth and rays are of different sizes.
+pub fn points_message(
+    header: Header,
+    rays: &Rays,
+    depth: &DepthMap,
+    rgb: &[u8],
+) -> Result<msg::PointCloud2, String> {
+    let size = depth.size();
+    let mut data = Vec::with_capacity(POINT_STEP * size.area());
+    for (point, [red, green, blue]) in rays.points(depth)?.zip(rgb.as_chunks::<3>().0) {
+        point.iter().for_each(|value| data.extend_from_slice(&value.to_le_bytes()));
+        data.extend_from_slice(&[*blue, *green, *red, 0]);
+    }
+    let field = |(index, name): (usize, &str)| msg::PointField {
+        name: name.to_owned(),
+        offset: 4 * index as u32,
+        datatype: msg::PointField::FLOAT32 as u8,
+        count: 1,
+    };
+    Ok(msg::PointCloud2 {
+        header,
+        height: size.height as u32,
+        width: size.width as u32,
+        fields: ["x", "y", "z", "rgb"].into_iter().enumerate().map(field).collect(),
+        is_bigendian: false,
+        point_step: POINT_STEP as u32,
+        row_step: (POINT_STEP * size.width) as u32,
+        data,
+        is_dense: false,
+    })
+}

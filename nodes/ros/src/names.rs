@@ -1,0 +1,66 @@
+//! Which topic a name stands for, as rcl resolves it; r2r does not tell.
+
+/// The full name of a topic of a node, after the remaps of the command line.
+///
+/// `arguments` are the process's; `node` is the node's full name with namespace. Rules are `from:=to`, perhaps limited to
+/// a node as `node:from:=to`; names in them may be relative, private (`~/`) or full. The first rule that fits counts.
+pub fn resolve(topic: &str, node: &str, arguments: impl IntoIterator<Item = String>) -> String {
+    let (namespace, name) = node.rsplit_once('/').unwrap_or(("", node));
+    let expand = |topic: &str| match topic.strip_prefix("~/") {
+        Some(private) => format!("{node}/{private}"),
+        None if topic.starts_with('/') => topic.to_owned(),
+        None => format!("{namespace}/{topic}"),
+    };
+    let full = expand(topic);
+    let fits = |rule: &(String, String)| {
+        let (limited, from) = match rule.0.split_once(':') {
+            Some((node, from)) => (Some(node), from),
+            None => (None, rule.0.as_str()),
+        };
+        limited.is_none_or(|limited| limited == name) && expand(from) == full
+    };
+    rules(arguments).into_iter().find(fits).map_or(full.clone(), |(_, to)| expand(&to))
+}
+
+/// The remap rules among a process's ROS arguments.
+fn rules(arguments: impl IntoIterator<Item = String>) -> Vec<(String, String)> {
+    let (mut ros, mut remap, mut rules) = (false, false, Vec::new());
+    for argument in arguments {
+        match argument.as_str() {
+            "--ros-args" => ros = true,
+            "--" => ros = false,
+            "-r" | "--remap" if ros => remap = true,
+            rule if remap => {
+                remap = false;
+                rules.extend(rule.split_once(":=").map(|(from, to)| (from.to_owned(), to.to_owned())));
+            }
+            _ => {}
+        }
+    }
+    rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `ros2 topic list` shows for each set of arguments (rcl's rules, design.ros2.org/articles/static_remapping).
+    #[test]
+    fn resolves_as_rcl_does() {
+        let cases: &[(&str, &str, &[&str], &str)] = &[
+            ("image", "/perception", &[], "/image"),
+            ("image", "/robot/perception", &[], "/robot/image"),
+            ("~/points", "/robot/perception", &[], "/robot/perception/points"),
+            ("image", "/robot/perception", &["--ros-args", "-r", "image:=/cam/raw"], "/cam/raw"),
+            ("image", "/robot/perception", &["--ros-args", "--remap", "image:=raw"], "/robot/raw"),
+            ("image", "/robot/perception", &["--ros-args", "-r", "/robot/image:=/x"], "/x"),
+            ("image", "/perception", &["--ros-args", "-r", "other:image:=/x"], "/image"),
+            ("image", "/perception", &["--ros-args", "-r", "perception:image:=/x"], "/x"),
+            ("image", "/perception", &["-r", "image:=/x"], "/image"),
+        ];
+        for (topic, node, arguments, expected) in cases {
+            let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+            assert_eq!(resolve(topic, node, arguments), *expected, "{topic} of {node}");
+        }
+    }
+}
