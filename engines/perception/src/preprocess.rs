@@ -14,6 +14,8 @@ pub struct Preprocessing {
     resizer: Resizer,
     /// RGB pixels at the camera's size; unused when the camera already delivers tight RGB.
     rgb: Vec<u8>,
+    /// Columns resized, rows not yet.
+    widened: Image<'static>,
     resized: Image<'static>,
     /// Normalised value of each of the 256 levels, per channel.
     levels: [[f32; 256]; 3],
@@ -35,7 +37,8 @@ impl Preprocessing {
             geometry,
             resizer: Resizer::new(),
             rgb: vec![0; 3 * geometry.camera_size().area()],
-            resized: Image::new(resized.width as u32, resized.height as u32, PixelType::U8x3),
+            widened: blank(resized.width, geometry.camera_size().height),
+            resized: blank(resized.width, resized.height),
             levels: std::array::from_fn(|channel| std::array::from_fn(|value| level(channel, value))),
         }
     }
@@ -84,7 +87,8 @@ impl Preprocessing {
         Ok(())
     }
 
-    /// PIL's antialiased bicubic, rounded to 8 bit after each direction: a = -0.5 is Catmull-Rom.
+    /// PIL's antialiased bicubic (a = -0.5, which is Catmull-Rom), rounded to 8 bit after each direction. Rows come first,
+    /// as in PIL; one call of the library would do columns first, which clips differently by up to 7 levels at edges.
     fn resize(&mut self, image: &ImageView<'_>) -> Result<(), EngineError> {
         let camera = self.geometry.camera_size();
         if image.size() != camera {
@@ -105,8 +109,14 @@ impl Preprocessing {
         let source = ImageRef::new(camera.width as u32, camera.height as u32, pixels, PixelType::U8x3)
             .map_err(|error| failed(error.to_string()))?;
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
-        self.resizer.resize(&source, &mut self.resized, &options).map_err(|error| failed(error.to_string()))
+        let rows = self.resizer.resize(&source, &mut self.widened, &options);
+        let both = rows.and_then(|()| self.resizer.resize(&self.widened, &mut self.resized, &options));
+        both.map_err(|error| failed(error.to_string()))
     }
+}
+
+fn blank(width: usize, height: usize) -> Image<'static> {
+    Image::new(width as u32, height as u32, PixelType::U8x3)
 }
 
 /// The pixels themselves when they are RGB without padding.
