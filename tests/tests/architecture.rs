@@ -14,13 +14,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("onnx", &["network", "perception"]),
     ("pixio", &["calibration", "control", "network", "onnx", "perception"]),
     ("pixio_ros", &["calibration", "control", "network", "onnx", "perception"]),
-    ("tests", &[]),
+    ("tests", &["network", "onnx", "perception"]),
 ];
 
 /// Outside crates that may appear, directly or not, only below the crates named.
 const RESERVED: &[(&str, &[&str])] = &[
     ("r2r", &["pixio_ros"]),
-    ("ort", &["onnx", "pixio", "pixio_ros"]),
+    ("ort", &["onnx", "pixio", "pixio_ros", "tests"]),
     ("cudarc", &[]),
     ("tokio", &["pixio_ros"]),
 ];

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use network::Network;
 use ort::environment::Environment;
 use ort::memory::Allocator;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 use perception::engine::check_inputs;
@@ -90,24 +90,70 @@ impl OnnxRuntime {
         Ok(Self { environment, identity, threads: options.threads })
     }
 
+    /// A session of the network: from memory, or through files where protobuf is too small.
     fn session(&self, network: &Network) -> Result<Session, EngineError> {
         let name = network.name();
         let failed = |reason: String| EngineError::Load { network: name.to_owned(), reason };
-        let mut builder = Session::builder(&self.environment)
-            .and_then(|builder| Ok(builder.with_optimization_level(GraphOptimizationLevel::Level3)?))
-            .and_then(|builder| Ok(builder.with_intra_threads(self.threads)?))
-            .and_then(|builder| Ok(builder.with_parallel_execution(false)?))
-            .map_err(|error: ort::Error| failed(error.to_string()))?;
         if network::onnx::weight_bytes(network) <= network::onnx::MAX_EMBEDDED_BYTES {
             let model = network::onnx::encode(network).map_err(|error| failed(error.to_string()))?;
-            return builder.commit_from_memory(&model).map_err(|error| failed(error.to_string()));
+            return self.builder(name)?.commit_from_memory(&model).map_err(|error| failed(error.to_string()));
         }
         let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
         let path = folder.path().join(format!("{name}.onnx"));
         network::onnx::write(network, &path, network::onnx::MAX_EMBEDDED_BYTES)
             .map_err(|error| failed(error.to_string()))?;
-        builder.commit_from_file(&path).map_err(|error| failed(error.to_string()))
+        self.session_of_file(name, &path)
     }
+
+    fn session_of_file(&self, name: &str, path: &Path) -> Result<Session, EngineError> {
+        let failed =
+            |error: ort::Error| EngineError::Load { network: name.to_owned(), reason: error.to_string() };
+        self.builder(name)?.commit_from_file(path).map_err(failed)
+    }
+
+    fn builder(&self, name: &str) -> Result<SessionBuilder, EngineError> {
+        Session::builder(&self.environment)
+            .and_then(|builder| Ok(builder.with_optimization_level(GraphOptimizationLevel::Level3)?))
+            .and_then(|builder| Ok(builder.with_intra_threads(self.threads)?))
+            .and_then(|builder| Ok(builder.with_parallel_execution(false)?))
+            .map_err(|error: ort::Error| EngineError::Load {
+                network: name.to_owned(),
+                reason: error.to_string(),
+            })
+    }
+
+    /// As [`Engine::load`], of an ONNX file that [`network::onnx::write`] made of `network`.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn load_file(
+        &mut self,
+        path: &Path,
+        network: &Network,
+        inputs: &[OnnxTensor],
+    ) -> Result<OnnxNetwork, EngineError> {
+        check_inputs(network, &inputs.iter().map(|input| &*input.shape).collect::<Vec<_>>())?;
+        bind(network, self.session_of_file(network.name(), path)?, inputs)
+    }
+}
+
+/// Binds a session to its input tensors and to output tensors of its own.
+fn bind(network: &Network, session: Session, inputs: &[OnnxTensor]) -> Result<OnnxNetwork, EngineError> {
+    let failed = |error: ort::Error| EngineError::Load {
+        network: network.name().to_owned(),
+        reason: error.to_string(),
+    };
+    let mut binding = session.create_binding().map_err(failed)?;
+    for (port, input) in network.inputs().iter().zip(inputs) {
+        binding.bind_input(port.name.as_str(), &*input.lock()).map_err(failed)?;
+    }
+    let mut outputs = Vec::with_capacity(network.outputs().len());
+    for port in network.outputs() {
+        let output = OnnxTensor::zeros(&port.name, &port.shape)?;
+        binding.bind_output(port.name.as_str(), &mut *output.lock()).map_err(failed)?;
+        outputs.push(output);
+    }
+    Ok(OnnxNetwork { name: network.name().to_owned(), session, binding, outputs })
 }
 
 fn run_error(network: &str, error: ort::Error) -> EngineError {
@@ -144,22 +190,7 @@ impl Engine for OnnxRuntime {
 
     fn load(&mut self, network: &Network, inputs: &[OnnxTensor]) -> Result<OnnxNetwork, EngineError> {
         check_inputs(network, &inputs.iter().map(|input| &*input.shape).collect::<Vec<_>>())?;
-        let session = self.session(network)?;
-        let failed = |error: ort::Error| EngineError::Load {
-            network: network.name().to_owned(),
-            reason: error.to_string(),
-        };
-        let mut binding = session.create_binding().map_err(failed)?;
-        for (port, input) in network.inputs().iter().zip(inputs) {
-            binding.bind_input(port.name.as_str(), &*input.lock()).map_err(failed)?;
-        }
-        let mut outputs = Vec::with_capacity(network.outputs().len());
-        for port in network.outputs() {
-            let output = OnnxTensor::zeros(&port.name, &port.shape)?;
-            binding.bind_output(port.name.as_str(), &mut *output.lock()).map_err(failed)?;
-            outputs.push(output);
-        }
-        Ok(OnnxNetwork { name: network.name().to_owned(), session, binding, outputs })
+        bind(network, self.session(network)?, inputs)
     }
 
     fn outputs<'n>(&self, network: &'n OnnxNetwork) -> &'n [OnnxTensor] {
