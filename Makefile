@@ -6,8 +6,6 @@ SECONDS ?= 15
 
 # A shell with ROS (the one that is sourced, or the underlay) and ONNX Runtime.
 ENVIRONMENT = source .pixio/setup.bash
-# ROS tests stay on this machine, in a domain that no one else uses.
-ISOLATED = export ROS_DOMAIN_ID=$$(python3 scripts/free_domain.py) ROS_LOCALHOST_ONLY=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
 NODES = cargo build --release -q -p pixio_ros --bins --examples
 TARGET = $${CARGO_TARGET_DIR:-target}/release
 
@@ -32,7 +30,7 @@ unit: setup ## tests that need no ROS graph
 	$(ENVIRONMENT); cargo test --release -q --workspace
 
 ros-test: setup ## nodes against rclpy peers over real ROS 2
-	$(ENVIRONMENT); $(NODES); cargo build --release -q -p pixio; $(ISOLATED); \
+	$(ENVIRONMENT); $(NODES); cargo build --release -q -p pixio; source scripts/isolated.bash; \
 	  export PIXIO_BIN=$$(realpath $(TARGET)); python -m pytest -q tests/ros
 
 referees: setup ## checks against heavy third parties (PyTorch, transformers); by hand
