@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Checks against heavy third parties, by hand: `make referees`. Needs some gigabytes for PyTorch, in .pixio/referees.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+venv=.pixio/referees
+if [ ! -f "$venv/ready" ]; then
+  /usr/bin/env python3.11 -m venv "$venv"
+  "$venv/bin/pip" install -q torch==2.15.0 torchvision==0.29.2 transformers==5.23.0 onnxruntime==1.32.0 safetensors pillow numpy
+  touch "$venv/ready"
+fi
+"$venv/bin/python" tests/referees/pixio_b.py --pixio-tool "${CARGO_TARGET_DIR:-target}/release/pixio"
