@@ -27,7 +27,8 @@ fn licences_are_among_those_allowed() {
         .map(|name| Licensee::parse(name.as_str().expect("a licence")).expect("an SPDX licence"))
         .collect();
     for package in outside(&metadata) {
-        let licence = package.license.as_deref().unwrap_or_else(|| panic!("{} names no licence", package.name));
+        let licence =
+            package.license.as_deref().unwrap_or_else(|| panic!("{} names no licence", package.name));
         let expression = Expression::parse_mode(licence, ParseMode::LAX)
             .unwrap_or_else(|error| panic!("{}: {licence}: {error}", package.name));
         let holds = expression.evaluate(|needed| allowed.iter().any(|licensee| licensee.satisfies(needed)));
