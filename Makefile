@@ -6,7 +6,8 @@ SECONDS ?= 15
 
 # A shell with ROS (the one that is sourced, or the underlay) and ONNX Runtime.
 ENVIRONMENT = source .pixio/setup.bash
-NODES = cargo build --release -q -p pixio_ros --bins --examples
+# The whole workspace, so that every target here builds dependencies with the same features, once.
+NODES = cargo build --release -q --workspace --bins --examples
 TARGET = $${CARGO_TARGET_DIR:-target}/release
 
 .PHONY: help setup demo test lint unit ros-test referees clean
@@ -30,11 +31,11 @@ unit: setup ## tests that need no ROS graph
 	$(ENVIRONMENT); cargo test --release -q --workspace
 
 ros-test: setup ## nodes against rclpy peers over real ROS 2
-	$(ENVIRONMENT); $(NODES); cargo build --release -q -p pixio; source scripts/isolated.bash; \
+	$(ENVIRONMENT); $(NODES); source scripts/isolated.bash; \
 	  export PIXIO_BIN=$$(realpath $(TARGET)); python -m pytest -q tests/ros
 
 referees: setup ## checks against heavy third parties (PyTorch, transformers); by hand
-	$(ENVIRONMENT); cargo build --release -q -p pixio; tests/referees/run.sh
+	$(ENVIRONMENT); $(NODES); tests/referees/run.sh
 
 clean: ## remove what was built here
 	rm -rf target out .pixio

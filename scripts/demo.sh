@@ -8,7 +8,7 @@ out=out/demo
 mkdir -p "$out"
 
 echo "demo: building (the first time takes some minutes)"
-cargo build --release -q -p pixio -p pixio_ros --bins
+cargo build --release -q --workspace --bins --examples
 
 bundle=${PIXIO_BUNDLE:-out/demo_bundle}
 if [ ! -f "$bundle/model.toml" ]; then
