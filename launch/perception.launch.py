@@ -2,6 +2,8 @@
 
     ros2 launch pixio perception.launch.py bundle:=/models/b16 image:=/camera/image_raw camera_info:=/camera/camera_info
     ros2 launch pixio perception.launch.py bundle:=/models/b16 cameras:="[front, rear]" namespace:=robot rviz:=true
+
+perception.launch.xml and perception.launch.yaml take the same arguments and do the same (tests/ros/test_launch.py).
 """
 
 import os
@@ -16,39 +18,40 @@ SHARE = Path(__file__).resolve().parent
 
 # name, default, description
 ARGUMENTS = [
-    ("bundle", "", "folder of the model bundle (required unless the parameter file gives it)"),
+    ("bundle", "", "folder of the model bundle; empty: the parameter file's"),
+    ("engine", "", "onnx: ONNX Runtime on the CPU; empty: the parameter file's"),
+    ("cameras", "", "names of several cameras, for example [front, rear]; empty: the parameter file's, else one without a name"),
+    ("image", "image", "image topic of a single camera"),
+    ("camera_info", "camera_info", "camera info topic of a single camera"),
     ("namespace", "", "namespace of the node"),
     ("name", "perception_node", "name of the node"),
     ("params_file", str(SHARE / "config" / "perception.yaml"), "parameter file"),
-    ("cameras", "", "names of several cameras, for example [front, rear]; empty for one without a name"),
-    ("image", "image", "image topic of a single camera"),
-    ("camera_info", "camera_info", "camera info topic of a single camera"),
-    ("engine", "onnx", "engine: onnx"),
-    ("use_sim_time", "false", "follow /clock"),
-    ("log_level", "info", "debug, info, warn, error, fatal"),
-    ("rviz", "false", "start rviz with a view of depth and points"),
-    ("fastdds_profile", "true", "use a shared-memory segment that holds images, unless a profile is set already"),
+    ("use_sim_time", "false", "true: follow /clock"),
+    ("log_level", "info", "debug, info, warn, error or fatal"),
+    ("rviz", "false", "true: start rviz with a view of depth and points"),
+    ("fastdds_profile", "true", "true: a shared-memory segment that holds images, unless a Fast DDS profile is set already"),
 ]
+
+# Arguments that are parameters of the node too; left empty, the parameter file's value counts.
+PARAMETERS = ["bundle", "engine", "cameras"]
 
 
 def nodes(context):
-    value = lambda name: LaunchConfiguration(name).perform(context)
-    parameters = [value("params_file"), {"engine": value("engine"), "use_sim_time": value("use_sim_time") == "true"}]
-    if value("bundle"):
-        parameters.append({"bundle": value("bundle")})
-    cameras = [name.strip() for name in value("cameras").strip("[]").split(",") if name.strip()]
-    if cameras:
-        parameters.append({"cameras": cameras})
-    remappings = [] if cameras else [("image", value("image")), ("camera_info", value("camera_info"))]
+    def value(name):
+        return LaunchConfiguration(name).perform(context)
+
+    given = {name: value(name) for name in PARAMETERS if value(name)}
+    if "cameras" in given:
+        given["cameras"] = [name.strip() for name in given["cameras"].strip("[]").split(",")]
     started = [
         Node(
             package="pixio",
             executable="perception_node",
             name=value("name"),
             namespace=value("namespace"),
-            parameters=parameters,
-            remappings=remappings,
-            arguments=["--ros-args", "--log-level", value("log_level")],
+            parameters=[value("params_file"), {"use_sim_time": value("use_sim_time") == "true", **given}],
+            remappings=[("image", value("image")), ("camera_info", value("camera_info"))],
+            ros_arguments=["--log-level", value("log_level")],
             output="screen",
         )
     ]
@@ -58,14 +61,14 @@ def nodes(context):
     return started
 
 
+def transport(context):
+    variables = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+    wanted = LaunchConfiguration("fastdds_profile").perform(context) == "true"
+    if not wanted or any(os.environ.get(variable) for variable in variables):
+        return []
+    return [SetEnvironmentVariable(variable, str(SHARE / "fastdds.xml")) for variable in variables]
+
+
 def generate_launch_description():
     declared = [DeclareLaunchArgument(name, default_value=default, description=text) for name, default, text in ARGUMENTS]
-    profile = str(SHARE / "fastdds.xml")
-    variables = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-    transport = []
-    if not any(os.environ.get(variable) for variable in variables):
-        transport = [OpaqueFunction(function=lambda context: [
-            SetEnvironmentVariable(variable, profile) for variable in variables
-            if LaunchConfiguration("fastdds_profile").perform(context) == "true"
-        ])]
-    return LaunchDescription([*declared, *transport, OpaqueFunction(function=nodes)])
+    return LaunchDescription([*declared, OpaqueFunction(function=transport), OpaqueFunction(function=nodes)])
