@@ -10,5 +10,6 @@ pub mod latest;
 pub mod names;
 pub mod parameters;
 pub mod perception;
+pub mod raw;
 pub mod spin;
 pub mod throttle;
