@@ -1,6 +1,9 @@
-//! Preprocessing against torchvision on PIL images (`golden/make_preprocess.py`), on real photographs, up and down.
+//! Preprocessing on real photographs: against torchvision on PIL images, up and down (`golden/make_preprocess.py`), and against
+//! OpenCV's undistortion (`golden/make_rectified.py`).
 
-use calibration::Size;
+use std::sync::Arc;
+
+use calibration::{CameraModel, Distortion, Intrinsics, RectifyMap, Size};
 use network::manifest::PreprocessingSpec;
 use perception::{Encoding, ImageGeometry, ImageView, Preprocessing};
 use tests::golden::{self, max_difference};
@@ -48,4 +51,36 @@ fn equals_torchvision_within_a_grey_level() {
             assert!(difference <= LEVEL / 255.0 / 0.224 + 1e-5, "{key}: {difference}");
         }
     }
+}
+
+#[test]
+fn rectified_pixels_are_opencvs_within_a_grey_level() {
+    let golden = golden::read("rectified.safetensors");
+    let (size, rgb) = photograph("coffee_small.png");
+    let mut seen = 0;
+    for name in ["barrel", "pincushion"] {
+        let numbers = &golden[&format!("{name}/kd")].values;
+        let [fx, cx, fy, cy] = [0, 2, 4, 5].map(|at| f64::from(numbers[at]));
+        let distortion = Distortion::PlumbBob(std::array::from_fn(|at| f64::from(numbers[9 + at])));
+        let camera = CameraModel::new(size, Intrinsics { fx, fy, cx, cy }, distortion).unwrap();
+        let turn = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
+        let map = Arc::new(RectifyMap::new(&camera, turn, &camera.without_distortion()).unwrap());
+        let geometry = ImageGeometry::new(size, size).unwrap();
+        let spec = PreprocessingSpec::default();
+        let mut preprocessing = Preprocessing::rectifying(geometry, &spec, map.clone()).unwrap();
+        let view = ImageView::new(&rgb, size, 3 * size.width, Encoding::Rgb8).unwrap();
+        let mut picture = vec![0; 3 * size.area()];
+        preprocessing.picture(&view, &mut picture).unwrap();
+
+        let expected = golden[&format!("{name}/rgb")].bytes.as_chunks::<3>().0;
+        let valid: Vec<bool> = map.valid().collect();
+        let kept = (0..size.area()).filter(|at| at / size.width % 3 == 0 && at % size.width % 3 == 0);
+        for (at, expected) in kept.zip(expected).filter(|(at, _)| valid[*at]) {
+            let ours = &picture[3 * at..][..3];
+            let worst = ours.iter().zip(expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            assert!(worst <= 1, "{name} pixel {at}: {ours:?} for {expected:?}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 6000, "{seen}");
 }

@@ -2,6 +2,8 @@
 //!
 //! The data path reads top to bottom in [`pipeline`]: preprocess, backbone, heads, decode.
 
+pub mod compressed;
+pub mod confidence;
 pub mod depth;
 pub mod dummy;
 pub mod engine;
@@ -14,13 +16,18 @@ pub mod picture;
 pub mod pipeline;
 pub mod points;
 pub mod preprocess;
+pub mod upsample;
+pub mod view;
 
-pub use depth::DepthMap;
+pub use compressed::{CompressedError, Decompressor};
+pub use confidence::ConfidenceMap;
+pub use depth::{DepthMap, FarPolicy};
 pub use engine::{Engine, EngineError, EngineIdentity};
 pub use features::FeatureMap;
 pub use frame::{FrameId, Stamp};
 pub use geometry::{GeometryError, ImageGeometry};
 pub use image::{Encoding, ImageError, ImageView};
-pub use pipeline::{CameraView, Outputs, Pipeline, PipelineError, Timings, Wanted};
+pub use pipeline::{Outputs, Pipeline, PipelineError, Timings, Wanted};
 pub use points::PointMap;
 pub use preprocess::Preprocessing;
+pub use view::{CameraView, OutputSize, ViewOptions};

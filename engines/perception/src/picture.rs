@@ -30,13 +30,14 @@ pub fn turbo(x: f32) -> [u8; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::depth::DepthRange;
+    use crate::depth::{DepthRange, FarPolicy};
     use calibration::Size;
 
     #[test]
     fn near_is_warm_far_is_cold_unknown_is_black() {
         let range = DepthRange { min_meters: 0.1, max_meters: 100.0 };
-        let map = DepthMap::new(Size { width: 4, height: 1 }, vec![1.0, 7.0, 9.0, f32::NAN], range).unwrap();
+        let (size, meters) = (Size { width: 4, height: 1 }, vec![1.0, 7.0, 9.0, f32::NAN]);
+        let map = DepthMap::new(size, meters, range, FarPolicy::Nan).unwrap();
         let (rgb, shown) = depth_in_colour(&map);
         assert_eq!(shown, [1.0, 9.0]);
         assert!(rgb[0] > rgb[2], "near: {rgb:?}");

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use calibration::{CameraModel, CameraModelError, Size};
+use calibration::{CameraModelError, Size};
 use network::{BuildError, Bundle};
 
-use crate::depth::{DepthMap, DepthRange};
+use crate::depth::{DepthMap, DepthRange, FarPolicy};
 use crate::engine::{Engine, EngineError};
 use crate::features::FeatureMap;
 use crate::geometry::{GeometryError, ImageGeometry};
 use crate::image::ImageView;
-use crate::points::Rays;
-use crate::preprocess::Preprocessing;
+use crate::view::{CameraView, ViewOptions};
 
 /// Why a pipeline could not be set up or a frame not be computed.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +28,14 @@ pub enum PipelineError {
     /// The camera model does not fit.
     #[error("camera model: {0}")]
     Camera(#[from] CameraModelError),
+    /// The map that is to take out a camera's distortion is for another size of frames.
+    #[error("rectification: expected a map for frames of {camera}, got one for {map}")]
+    Rectification {
+        /// Size of the camera's frames.
+        camera: Size,
+        /// Size that the map takes.
+        map: Size,
+    },
     /// The size has no golden outputs in the bundle, so no engine could be checked for it.
     #[error(
         "network size {asked}: expected one of the bundle's sizes {known:?}; import it with --size {asked}"
@@ -90,40 +97,14 @@ impl Timings {
 /// What one frame gave; present is what was wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Outputs<'v> {
-    /// Metres along Z at the network's size.
+    /// Metres along Z at the view's output size.
     pub depth: Option<&'v DepthMap>,
     /// Tokens of every tap.
     pub features: Option<&'v [FeatureMap]>,
-    /// RGB pixels that the network saw, three bytes each, at the network's size.
+    /// RGB pixels, three bytes each, at the view's output size: what the network saw, or the whole image.
     pub color: Option<&'v [u8]>,
     /// How long it took.
     pub timings: Timings,
-}
-
-/// One camera's way through the pipeline: its geometry and its buffers.
-#[derive(Debug)]
-pub struct CameraView {
-    preprocessing: Preprocessing,
-    depth: DepthMap,
-    features: Vec<FeatureMap>,
-    color: Vec<u8>,
-}
-
-impl CameraView {
-    /// Where the camera's pixels go.
-    pub fn geometry(&self) -> &ImageGeometry {
-        self.preprocessing.geometry()
-    }
-
-    /// The camera at the network's size, and the rays of its pixels.
-    ///
-    /// # Errors
-    /// When the model is for another image size.
-    pub fn network_camera(&self, model: &CameraModel) -> Result<(CameraModel, Rays), PipelineError> {
-        let camera = self.geometry().camera(model)?;
-        let rays = Rays::new(&camera);
-        Ok((camera, rays))
-    }
 }
 
 /// Networks of one input size, bound to each other in the engine's memory.
@@ -138,6 +119,7 @@ pub struct Pipeline<E: Engine> {
     engine: E,
     bundle: Bundle,
     depth_head: Option<(String, DepthRange)>,
+    far: FarPolicy,
     networks: BTreeMap<Size, Networks<E>>,
 }
 
@@ -163,7 +145,7 @@ impl<E: Engine> Pipeline<E> {
             DepthRange { min_meters: spec.min_depth_meters, max_meters: spec.max_depth_meters }
         };
         let depth_head = chosen.map(|name| (name.clone(), range(name)));
-        Ok(Self { engine, bundle, depth_head, networks: BTreeMap::new() })
+        Ok(Self { engine, bundle, depth_head, far: FarPolicy::default(), networks: BTreeMap::new() })
     }
 
     /// The bundle.
@@ -181,14 +163,33 @@ impl<E: Engine> Pipeline<E> {
         self.depth_head.as_ref().map(|(_, range)| *range)
     }
 
-    /// Prepares for a camera of `camera` pixels: loads the networks of `network`, or of the bundle's size that keeps most of
-    /// the camera's image, unless they are loaded.
+    /// What becomes of depths that are too far, from the next frame on.
+    pub fn set_far_policy(&mut self, far: FarPolicy) {
+        self.far = far;
+    }
+
+    /// As [`Pipeline::view_as`], with depth and colour at the network's size, of frames without distortion.
     ///
     /// # Errors
-    /// When the bundle has no golden outputs for the size, or the networks do not load.
+    /// As [`Pipeline::view_as`].
     pub fn view(&mut self, camera: Size, network: Option<Size>) -> Result<CameraView, PipelineError> {
+        self.view_as(camera, ViewOptions { network, ..ViewOptions::default() })
+    }
+
+    /// Prepares for a camera whose frames are of `frame` pixels: loads the networks of the size that is asked for, or of the
+    /// bundle's size that keeps most of the image, unless they are loaded.
+    ///
+    /// # Errors
+    /// When the bundle has no golden outputs for the size, the networks do not load, or the rectification is for frames of
+    /// another size.
+    pub fn view_as(&mut self, frame: Size, options: ViewOptions) -> Result<CameraView, PipelineError> {
+        let map = options.rectify;
+        if let Some(map) = map.as_ref().filter(|map| map.raw_size() != frame) {
+            return Err(PipelineError::Rectification { camera: frame, map: map.raw_size() });
+        }
+        let camera = map.as_ref().map_or(frame, |map| map.rectified().size());
         let sizes = &self.bundle.manifest().sizes;
-        let size = network.or_else(|| ImageGeometry::best_size(camera, sizes)).unwrap_or(camera);
+        let size = options.network.or_else(|| ImageGeometry::best_size(camera, sizes)).unwrap_or(camera);
         if !sizes.contains(&size) {
             let known = sizes.iter().map(Size::to_string).collect();
             return Err(PipelineError::Size { asked: size, known });
@@ -197,12 +198,7 @@ impl<E: Engine> Pipeline<E> {
         self.load(size)?;
         let manifest = self.bundle.manifest();
         let grid = manifest.architecture.patches(size).map_err(BuildError::Size)?;
-        Ok(CameraView {
-            preprocessing: Preprocessing::new(geometry, &manifest.preprocessing),
-            depth: DepthMap::unknown(size),
-            features: manifest.taps.iter().map(|block| FeatureMap::zeros(*block, grid, manifest)).collect(),
-            color: vec![0; 3 * size.area()],
-        })
+        Ok(CameraView::new(geometry, options.output, map, manifest, grid)?)
     }
 
     /// Loads and binds the networks of a size: the heads read the backbone's outputs where they lie.
@@ -243,11 +239,13 @@ impl<E: Engine> Pipeline<E> {
         let head = self.depth_head.as_ref().zip(networks.depth.as_mut()).filter(|_| wanted.depth);
         let mut clock = Clock::start();
 
-        if wanted.color {
-            view.preprocessing.picture(image, &mut view.color)?;
-        }
+        let resized = view.preprocessing.loads();
         if head.is_some() || wanted.features {
             self.engine.preprocess(image, &mut view.preprocessing, &networks.input)?;
+        }
+        if wanted.color {
+            let seen = view.preprocessing.loads() != resized;
+            view.write_color(image, seen)?;
         }
         let preprocess = clock.lap();
 
@@ -270,12 +268,13 @@ impl<E: Engine> Pipeline<E> {
         }
         let has_depth = depth.is_some();
         if let Some((tensor, range)) = depth {
-            view.depth.refill(range, |meters| self.engine.download(tensor, meters))?;
+            view.depth.refill(range, self.far, |meters| self.engine.download(tensor, meters))?;
+            view.finish_depth()?;
         }
         let decode = clock.lap();
 
         Ok(Outputs {
-            depth: has_depth.then_some(&view.depth),
+            depth: has_depth.then_some(view.output_depth()),
             features: wanted.features.then_some(view.features.as_slice()),
             color: wanted.color.then_some(view.color.as_slice()),
             timings: Timings { preprocess, backbone, heads, decode },
@@ -316,7 +315,7 @@ impl Clock {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::dummy::{Call, Dummy};
     use crate::image::Encoding;
@@ -324,9 +323,9 @@ mod tests {
     use network::{Architecture, HeadKind};
 
     const NETWORK: Size = Size { width: 64, height: 48 };
-    const CAMERA: Size = Size { width: 80, height: 60 };
+    pub const CAMERA: Size = Size { width: 80, height: 60 };
 
-    fn pipeline(dummy: &Dummy) -> (tempfile::TempDir, Pipeline<Dummy>) {
+    pub fn pipeline(dummy: &Dummy) -> (tempfile::TempDir, Pipeline<Dummy>) {
         let folder = tempfile::tempdir().unwrap();
         let heads = [("depth".to_owned(), HeadKind::LinearDepth {})];
         let model =

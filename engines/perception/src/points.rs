@@ -49,7 +49,7 @@ impl Rays {
         self.size
     }
 
-    /// The point of every pixel, row by row, in metres; NaN where the depth is.
+    /// The point of every pixel, row by row, in metres; NaN where the depth is unknown or too far.
     ///
     /// # Errors
     /// When the depth map is of another size.
@@ -58,8 +58,10 @@ impl Rays {
             return Err(format!("expected a depth map of {}, got {}", self.size, depth.size()));
         }
         let rows = depth.meters().chunks_exact(self.size.width).zip(&self.rows);
-        Ok(rows
-            .flat_map(|(depths, y)| depths.iter().zip(&self.columns).map(move |(z, x)| [x * z, y * z, *z])))
+        let point = |x: f32, y: f32, z: f32| if z.is_finite() { [x * z, y * z, z] } else { [f32::NAN; 3] };
+        Ok(rows.flat_map(move |(depths, y)| {
+            depths.iter().zip(&self.columns).map(move |(z, x)| point(*x, *y, *z))
+        }))
     }
 
     /// All points at once.
@@ -74,7 +76,7 @@ impl Rays {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::depth::DepthRange;
+    use crate::depth::{DepthRange, FarPolicy};
     use calibration::{Distortion, Intrinsics};
 
     #[test]
@@ -84,13 +86,17 @@ mod tests {
         let camera = CameraModel::new(size, intrinsics, Distortion::None).unwrap();
         let depths = (0..size.area()).map(|i| 1.0 + i as f32 * 0.1).collect();
         let range = DepthRange { min_meters: 0.1, max_meters: 100.0 };
-        let depth = DepthMap::new(size, depths, range).unwrap();
+        let depth = DepthMap::new(size, depths, range, FarPolicy::Nan).unwrap();
         let map = Rays::new(&camera).point_map(&depth).unwrap();
         for (index, [x, y, z]) in map.points().iter().map(|point| point.map(f64::from)).enumerate() {
             let pixel = intrinsics.pixel([x / z, y / z]);
             assert!((pixel[0] - (index % 8) as f64).abs() < 1e-5, "{pixel:?}");
             assert!((pixel[1] - (index / 8) as f64).abs() < 1e-5, "{pixel:?}");
         }
+        let far = vec![f32::INFINITY; size.area()];
+        let far = DepthMap::new(size, far, range, FarPolicy::Inf).unwrap();
+        let map = Rays::new(&camera).point_map(&far).unwrap();
+        assert!(map.points().iter().flatten().all(|value| value.is_nan()), "no point lies at infinity");
         let other = DepthMap::unknown(Size { width: 6, height: 8 });
         assert!(Rays::new(&camera).point_map(&other).is_err());
     }

@@ -1,0 +1,7 @@
+//! Compressed images: `cargo +nightly fuzz run compressed`.
+#![no_main]
+
+#[path = "../src/decoders.rs"]
+mod decoders;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| decoders::compressed(bytes));

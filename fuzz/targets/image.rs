@@ -1,0 +1,7 @@
+//! Raw images: `cargo +nightly fuzz run image`.
+#![no_main]
+
+#[path = "../src/decoders.rs"]
+mod decoders;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| decoders::image(bytes));
