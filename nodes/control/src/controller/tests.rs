@@ -1,0 +1,441 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::blend::Strategy as Blending;
+use crate::space::tests::{joint, twist};
+use crate::space::{Gripper, Joint};
+
+const PERIOD: f64 = 0.01;
+
+/// A controller and a robot that obeys it perfectly.
+struct World {
+    controller: Controller,
+    ros: RosTime,
+    steady: SteadyTime,
+    positions: Vec<f64>,
+    tool: [f64; 3],
+    measures: bool,
+    presses: bool,
+}
+
+impl World {
+    fn new(space: ActionSpace, settings: Settings) -> Self {
+        let positions = vec![0.0; space.joints().len()];
+        let controller = Controller::new(Arc::new(space), settings, None).unwrap();
+        Self {
+            controller,
+            ros: RosTime(1_000_000_000),
+            steady: SteadyTime(5_000_000_000),
+            positions,
+            tool: [0.0; 3],
+            measures: true,
+            presses: true,
+        }
+    }
+
+    fn chunk(&mut self, age_secs: f64, period_secs: f64, values: Vec<f64>) {
+        let space = self.controller.space().clone();
+        if let Ok(chunk) = ActionChunk::new(space, self.ros - age_secs, period_secs, values) {
+            let _ = self.controller.chunk(chunk, self.ros, self.steady);
+        }
+    }
+
+    fn measure(&mut self) {
+        let pose = Pose { position: self.tool, orientation: [0.0, 0.0, 0.0, 1.0] };
+        let measured =
+            Measured { stamp: self.ros, positions: &self.positions, tool: Some(pose), gripper: Some(0.0) };
+        self.controller.measure(&measured, self.steady).unwrap();
+    }
+
+    /// One period of the world; the command, if one was sent, and the state.
+    fn tick(&mut self, secs: f64) -> (Option<Vec<f64>>, State) {
+        self.ros = self.ros + secs;
+        self.steady = self.steady + secs;
+        if self.measures {
+            self.measure();
+        }
+        if self.presses {
+            self.controller.deadman(true, self.steady);
+        }
+        let tick = self.controller.tick(self.ros, self.steady);
+        let state = tick.state;
+        let command = match tick.output {
+            Output::None => None,
+            Output::Command(values) => Some(values.to_vec()),
+        };
+        if let Some(command) = &command {
+            self.obey(command, secs);
+        }
+        (command, state)
+    }
+
+    fn obey(&mut self, command: &[f64], secs: f64) {
+        match &**self.controller.space() {
+            ActionSpace::JointPositions(_) => self.positions.copy_from_slice(command),
+            ActionSpace::JointVelocities(_) => {
+                self.positions.iter_mut().zip(command).for_each(|(at, velocity)| *at += velocity * secs);
+            }
+            _ => self.tool.iter_mut().zip(command).for_each(|(at, velocity)| *at += velocity * secs),
+        }
+    }
+
+    fn ticks(&mut self, count: usize) -> (Option<Vec<f64>>, State) {
+        (1..count).for_each(|_| drop(self.tick(PERIOD)));
+        self.tick(PERIOD)
+    }
+}
+
+fn positions(count: usize) -> ActionSpace {
+    ActionSpace::JointPositions((0..count).map(|index| joint(&format!("j{index}"))).collect())
+}
+
+fn velocities() -> ActionSpace {
+    ActionSpace::JointVelocities(vec![joint("j0"), joint("j1")])
+}
+
+fn end_effector() -> ActionSpace {
+    let gripper = Gripper { min: 0.0, max: 1.0, max_speed: Some(2.0), binary: false };
+    ActionSpace::EndEffectorVelocity { limits: twist(), gripper: Some(gripper) }
+}
+
+fn newest() -> Settings {
+    Settings { strategy: Blending::Newest, ..Settings::default() }
+}
+
+#[test]
+fn a_target_is_reached_from_where_the_robot_is() {
+    let mut world = World::new(positions(1), newest());
+    world.positions[0] = 0.3;
+    assert_eq!(world.tick(PERIOD), (None, State::Idle));
+    world.controller.arm().unwrap();
+    assert_eq!(world.tick(PERIOD), (None, State::Armed), "no chunk yet");
+    world.chunk(0.02, 0.1, vec![1.0; 4]);
+    let (first, state) = world.tick(PERIOD);
+    assert_eq!(state, State::Running);
+    assert!((first.unwrap()[0] - 0.3).abs() < 0.001, "begins where it is");
+    for _ in 0..40 {
+        world.chunk(0.02, 0.1, vec![1.0; 4]);
+        world.ticks(10);
+    }
+    assert!((world.positions[0] - 1.0).abs() < 1e-6, "{:?}", world.positions);
+}
+
+#[test]
+fn a_dead_policy_holds_within_the_watchdog_and_then_faults() {
+    let mut world = World::new(positions(1), newest());
+    world.controller.arm().unwrap();
+    world.chunk(0.0, 1.0, (0..50).map(|k| f64::from(k) * 0.5).collect());
+    world.ticks(50);
+    assert_eq!(world.controller.state(), State::Running);
+    let (_, state) = world.ticks(2);
+    assert_eq!(state, State::Hold(HoldReason::PolicySilent), "although the chunk speaks of the next 50 s");
+    let (command, _) = world.ticks(100);
+    let (later, _) = world.ticks(50);
+    assert_eq!(command, later, "at rest");
+    let (command, state) = world.ticks(60);
+    assert_eq!(state, State::Fault(FaultReason::Watchdog(HoldReason::PolicySilent)));
+    assert_eq!(command, None);
+    world.chunk(0.0, 0.1, vec![0.5; 4]);
+    assert_eq!(world.tick(PERIOD), (None, state), "latched");
+    world.controller.reset().unwrap();
+    assert_eq!(world.tick(PERIOD), (None, State::Idle));
+}
+
+#[test]
+fn dead_joint_states_and_a_released_deadman_hold() {
+    for space in [positions(2), velocities()] {
+        let mut world = World::new(space, newest());
+        world.controller.arm().unwrap();
+        let feed = |world: &mut World| world.chunk(0.0, 0.1, vec![0.5; 8]);
+        feed(&mut world);
+        world.ticks(20);
+        assert_eq!(world.controller.state(), State::Running);
+        world.measures = false;
+        feed(&mut world);
+        let (_, state) = world.ticks(12);
+        assert_eq!(state, State::Hold(HoldReason::JointStatesStale));
+        world.measures = true;
+        feed(&mut world);
+        assert_eq!(world.tick(PERIOD).1, State::Running, "goes on by itself");
+        world.presses = false;
+        feed(&mut world);
+        assert_eq!(world.ticks(22).1, State::Hold(HoldReason::Deadman));
+        assert_eq!(world.ticks(1000).1, State::Hold(HoldReason::Deadman), "for as long as the human likes");
+        world.presses = true;
+        feed(&mut world);
+        assert_eq!(world.tick(PERIOD).1, State::Running);
+    }
+}
+
+#[test]
+fn clocks_that_jump_back_or_stand_still_are_faults() {
+    let mut world = World::new(positions(1), newest());
+    world.controller.arm().unwrap();
+    world.chunk(0.0, 0.1, vec![0.5; 8]);
+    world.ticks(10);
+    world.ros = world.ros - 5.0;
+    assert_eq!(world.tick(PERIOD).1, State::Fault(FaultReason::ClockJumpedBack));
+
+    let mut world = World::new(positions(1), newest());
+    world.controller.arm().unwrap();
+    world.chunk(0.0, 0.1, vec![0.5; 8]);
+    world.ticks(10);
+    let stopped = world.ros;
+    let mut state = State::Running;
+    for _ in 0..60 {
+        world.ros = stopped - PERIOD;
+        state = world.tick(PERIOD).1;
+    }
+    assert_eq!(state, State::Fault(FaultReason::ClockStopped));
+}
+
+#[test]
+fn an_estop_is_zero_at_once_and_latched_until_released_and_reset() {
+    let mut world = World::new(velocities(), newest());
+    world.controller.arm().unwrap();
+    world.chunk(0.0, 0.1, vec![0.5; 8]);
+    let (command, _) = world.ticks(30);
+    assert!(command.unwrap()[0] > 0.1);
+    world.controller.estop(true);
+    assert_eq!(world.tick(PERIOD), (Some(vec![0.0; 2]), State::EStop));
+    assert_eq!(world.controller.reset(), Err(RequestError::Engaged));
+    world.controller.estop(false);
+    assert_eq!(world.tick(PERIOD), (Some(vec![0.0; 2]), State::EStop), "releasing it is no reset");
+    assert!(world.controller.arm().is_err());
+    world.controller.reset().unwrap();
+    assert_eq!(world.tick(PERIOD), (None, State::Idle));
+}
+
+#[test]
+fn a_blocked_robot_is_not_pushed_and_a_displaced_one_is_a_fault() {
+    let mut world = World::new(positions(1), newest());
+    world.controller.arm().unwrap();
+    let mut command = 0.0;
+    for _ in 0..40 {
+        world.chunk(0.0, 0.1, vec![1.5; 4]);
+        for _ in 0..10 {
+            command = world.tick(PERIOD).0.unwrap()[0];
+            world.positions[0] = 0.0;
+        }
+    }
+    assert_eq!(world.controller.state(), State::Running);
+    assert!((command - 0.25).abs() < 1e-6, "no further than the greatest deviation: {command}");
+    assert!(world.controller.counters().get(Stage::Deviation) > 0);
+    world.positions[0] = -0.3;
+    world.chunk(0.0, 0.1, vec![1.5; 4]);
+    assert_eq!(world.tick(PERIOD).1, State::Fault(FaultReason::Deviation { joint: 0 }));
+}
+
+#[test]
+fn a_human_takes_over_and_gives_back_without_a_jump() {
+    let mut world = World::new(velocities(), newest());
+    world.controller.arm().unwrap();
+    let mut last = vec![0.0; 2];
+    let mut humans = 0;
+    for tick in 0..300 {
+        world.chunk(0.0, 0.1, vec![0.2, 0.0, 0.2, 0.0]);
+        if (100..200).contains(&tick) {
+            world.controller.human(&[-0.2, 0.1], world.steady).unwrap();
+        }
+        let (command, state) = world.tick(PERIOD);
+        assert_eq!(state, State::Running);
+        humans += usize::from(world.controller.human.share() > 0.0);
+        let command = command.unwrap();
+        assert!(command.iter().zip(&last).all(|(now, last)| (now - last).abs() <= 4.0 * PERIOD + 1e-9));
+        last = command;
+        if tick == 190 {
+            assert!((last[0] + 0.2).abs() < 1e-9 && (last[1] - 0.1).abs() < 1e-9, "{last:?}");
+        }
+    }
+    assert!((last[0] - 0.2).abs() < 1e-9 && last[1].abs() < 1e-9, "{last:?}");
+    assert!((130..180).contains(&humans), "{humans}");
+}
+
+#[test]
+fn a_pose_is_followed_by_velocities() {
+    let space = ActionSpace::EndEffectorPose { limits: twist(), time_constant_secs: 0.2, gripper: None };
+    let mut world = World::new(space, newest());
+    world.controller.arm().unwrap();
+    for _ in 0..40 {
+        world.chunk(0.0, 0.1, [0.2, -0.1, 0.05, 0.0, 0.0, 0.0, 1.0].repeat(4));
+        world.ticks(10);
+    }
+    assert!(world.tool.iter().zip([0.2, -0.1, 0.05]).all(|(a, b)| (a - b).abs() < 1e-4), "{:?}", world.tool);
+}
+
+#[test]
+fn a_workspace_in_joints_stops_the_arm_inside() {
+    struct Arm;
+    impl Kinematics for Arm {
+        fn tool(&mut self, joints: &[f64]) -> [f64; 3] {
+            [joints[0].sin(), 0.0, joints[0].cos()]
+        }
+    }
+    let workspace = Workspace { min: [-0.5, -1.0, -1.0], max: [0.5, 1.0, 1.1], tolerance: 0.02 };
+    let settings = Settings { workspace: Some(workspace), ..newest() };
+    let none = Controller::new(Arc::new(positions(1)), settings.clone(), None);
+    assert_eq!(none.err(), Some(SettingsError::NoKinematics));
+    let mut world = World::new(positions(1), newest());
+    world.controller = Controller::new(Arc::new(positions(1)), settings, Some(Box::new(Arm))).unwrap();
+    world.controller.arm().unwrap();
+    for _ in 0..40 {
+        world.chunk(0.0, 0.1, vec![1.5; 4]);
+        world.ticks(10);
+        assert!(world.positions[0].sin() <= 0.5 + 1e-6);
+    }
+    assert!(world.positions[0].sin() > 0.45, "{:?}", world.positions);
+    assert!(world.controller.counters().get(Stage::Workspace) > 0);
+}
+
+#[test]
+fn a_gripper_is_never_told_what_nobody_wished() {
+    let mut world = World::new(end_effector(), newest());
+    world.controller.arm().unwrap();
+    world.controller.estop(true);
+    assert_eq!(world.tick(PERIOD).0, None, "nothing was commanded before, so nothing now");
+}
+
+/// What may happen to a controller between two ticks.
+#[derive(Clone, Debug)]
+enum Event {
+    Chunk { age: f64, period: f64, values: Vec<f64> },
+    Measure(bool),
+    Press(bool),
+    Jump(f64),
+    Estop(bool),
+    Reset,
+    Arm,
+    Disarm,
+    Human(Vec<f64>),
+    Nothing,
+}
+
+fn number() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        8 => -3.0..3.0_f64,
+        1 => prop_oneof![Just(f64::NAN), Just(f64::INFINITY), Just(1e300), Just(-1e12), Just(0.0)],
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let values = proptest::collection::vec(number(), 0..28);
+    prop_oneof![
+        20 => (-0.1..0.7_f64, 0.0..0.3_f64, values).prop_map(|(age, period, values)| Event::Chunk { age, period, values }),
+        1 => any::<bool>().prop_map(Event::Measure),
+        1 => any::<bool>().prop_map(Event::Press),
+        1 => (-1.0..1.0_f64).prop_map(Event::Jump),
+        1 => any::<bool>().prop_map(Event::Estop),
+        3 => Just(Event::Reset),
+        6 => Just(Event::Arm),
+        1 => Just(Event::Disarm),
+        1 => proptest::collection::vec(number(), 7).prop_map(Event::Human),
+        10 => Just(Event::Nothing),
+    ]
+}
+
+fn happen(world: &mut World, event: Event) -> bool {
+    let controller = &mut world.controller;
+    let mut was_reset = false;
+    match event {
+        Event::Chunk { age, period, values } => {
+            let whole = values.len() - values.len() % controller.space().dimensions();
+            world.chunk(age, period, values[..whole].to_vec());
+        }
+        Event::Measure(on) => world.measures = on,
+        Event::Press(on) => world.presses = on,
+        Event::Jump(secs) => world.ros = world.ros + secs,
+        Event::Estop(on) => controller.estop(on),
+        Event::Reset => {
+            controller.estop(false);
+            was_reset = controller.reset().is_ok();
+        }
+        Event::Arm => drop(controller.arm()),
+        Event::Disarm => drop(controller.disarm()),
+        Event::Human(values) => {
+            let count = controller.space().command_dimensions();
+            drop(controller.human(&values[..count.min(7)], world.steady));
+        }
+        Event::Nothing => {}
+    }
+    was_reset
+}
+
+/// Every published command against every limit of its joint.
+fn check_joints(joints: &[Joint], told: &mut [[f64; 2]], world: &World, command: &[f64], secs: f64) {
+    let positions = matches!(**world.controller.space(), ActionSpace::JointPositions(_));
+    let dt = secs.min(PERIOD);
+    for (index, joint) in joints.iter().enumerate() {
+        let limits = &joint.limits;
+        let [last_position, last_velocity] = told[index];
+        let velocity = if positions { (command[index] - last_position) / dt } else { command[index] };
+        assert!(velocity.abs() <= limits.max_velocity + 1e-6, "velocity {velocity}");
+        let change = (velocity - last_velocity).abs();
+        let stopped = world.controller.state() == State::EStop && velocity == 0.0;
+        assert!(stopped || change <= limits.max_acceleration * dt + 1e-6, "acceleration {change} in {dt} s");
+        let at = if positions { command[index] } else { world.positions[index] };
+        assert!(
+            (limits.min_position - 1e-6..=limits.max_position + 1e-6).contains(&at),
+            "position {at} of {limits:?}"
+        );
+        told[index] = [at, velocity];
+    }
+}
+
+fn survives(space: ActionSpace, settings: Settings, events: Vec<(Event, f64)>) {
+    let mut world = World::new(space, settings);
+    let joints = world.controller.space().joints().to_vec();
+    let mut told: Vec<[f64; 2]> = world.positions.iter().map(|at| [*at, 0.0]).collect();
+    let mut twist = [0.0; 6];
+    for (event, secs) in events {
+        let before = world.controller.state();
+        let estop = matches!(event, Event::Estop(true));
+        let was_reset = happen(&mut world, event);
+        let (command, state) = world.tick(secs);
+        if before.is_latched() && !was_reset {
+            assert!(state == before || (estop && state == State::EStop), "{before} -> {state}");
+        }
+        let Some(command) = command else {
+            // Whoever is told nothing rests where it is.
+            told.iter_mut().zip(&world.positions).for_each(|(told, at)| *told = [*at, 0.0]);
+            twist = [0.0; 6];
+            continue;
+        };
+        assert!(command.iter().all(|value| value.is_finite()), "{command:?}");
+        if joints.is_empty() {
+            check_twist(&mut twist, &command, state, secs.min(PERIOD));
+        } else {
+            check_joints(&joints, &mut told, &world, &command, secs);
+        }
+    }
+}
+
+fn check_twist(last: &mut [f64; 6], command: &[f64], state: State, dt: f64) {
+    let limits = twist();
+    let now: [f64; 6] = std::array::from_fn(|axis| command[axis]);
+    let norm = |v: [f64; 6], from: usize| crate::limiter::length([v[from], v[from + 1], v[from + 2]]);
+    assert!(norm(now, 0) <= limits.max_linear + 1e-9 && norm(now, 3) <= limits.max_angular + 1e-9);
+    let change: [f64; 6] = std::array::from_fn(|axis| now[axis] - last[axis]);
+    let gentle = norm(change, 0) <= limits.max_linear_acceleration * dt + 1e-7
+        && norm(change, 3) <= limits.max_angular_acceleration * dt + 1e-7;
+    assert!(gentle || (state == State::EStop && now == [0.0; 6]), "{change:?} in {dt} s");
+    assert!((0.0..=1.0).contains(&command[6]), "gripper {}", command[6]);
+    *last = now;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn every_command_keeps_every_limit(
+        events in proptest::collection::vec((event(), 0.001..0.03_f64), 1..300),
+        which in 0_usize..3, strategy in 0_usize..3, keep_direction: bool,
+    ) {
+        let strategy =
+            [Blending::Newest, Blending::CrossFade { secs: 0.1 }, Blending::Ensemble { m: 0.01 }][strategy];
+        let settings = Settings { strategy, keep_direction, ..Settings::default() };
+        let space = [positions(3), velocities(), end_effector()][which].clone();
+        survives(space, settings, events);
+    }
+}

@@ -1,0 +1,99 @@
+//! What must go on: the deadman's stream, the clock.
+
+use crate::time::{RosTime, SteadyTime};
+
+/// A button that must be held. It is a stream: a driver that dies, or a message that never comes, releases it.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadman {
+    timeout_secs: f64,
+    held: Option<SteadyTime>,
+}
+
+impl Deadman {
+    /// Not held; a press counts for this long, s, of the steady clock.
+    pub fn new(timeout_secs: f64) -> Self {
+        Self { timeout_secs, held: None }
+    }
+
+    /// A message: whether the button is pressed.
+    pub fn heard(&mut self, pressed: bool, now: SteadyTime) {
+        self.held = pressed.then_some(now);
+    }
+
+    /// Whether it is held now.
+    pub fn is_held(&self, now: SteadyTime) -> bool {
+        self.held.is_some_and(|since| now.secs_since(since) <= self.timeout_secs)
+    }
+}
+
+/// What ROS time did since the last look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockEvent {
+    /// It went on.
+    Advancing,
+    /// It has stood still for too long while the steady clock went on.
+    Stopped,
+    /// It went back.
+    JumpedBack,
+}
+
+/// Watches ROS time with the steady clock.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockWatch {
+    timeout_secs: f64,
+    last: Option<(RosTime, SteadyTime)>,
+}
+
+impl ClockWatch {
+    /// ROS time may stand still for this long, s, of the steady clock.
+    pub fn new(timeout_secs: f64) -> Self {
+        Self { timeout_secs, last: None }
+    }
+
+    /// Looks at both clocks.
+    pub fn look(&mut self, ros: RosTime, steady: SteadyTime) -> ClockEvent {
+        let Some((before, since)) = self.last else {
+            self.last = Some((ros, steady));
+            return ClockEvent::Advancing;
+        };
+        if ros == before {
+            let stood = steady.secs_since(since) > self.timeout_secs;
+            return if stood { ClockEvent::Stopped } else { ClockEvent::Advancing };
+        }
+        self.last = Some((ros, steady));
+        if ros < before { ClockEvent::JumpedBack } else { ClockEvent::Advancing }
+    }
+
+    /// Begins anew.
+    pub fn reset(&mut self) {
+        self.last = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadman_is_a_stream() {
+        let mut deadman = Deadman::new(0.2);
+        assert!(!deadman.is_held(SteadyTime(0)));
+        deadman.heard(true, SteadyTime(0));
+        assert!(deadman.is_held(SteadyTime(0) + 0.2));
+        assert!(!deadman.is_held(SteadyTime(0) + 0.21));
+        deadman.heard(false, SteadyTime(0) + 0.1);
+        assert!(!deadman.is_held(SteadyTime(0) + 0.11));
+    }
+
+    #[test]
+    fn a_clock_that_stops_or_goes_back_is_seen() {
+        let mut watch = ClockWatch::new(0.5);
+        let (ros, steady) = (RosTime(0), SteadyTime(0));
+        assert_eq!(watch.look(ros, steady), ClockEvent::Advancing);
+        assert_eq!(watch.look(ros, steady + 0.5), ClockEvent::Advancing);
+        assert_eq!(watch.look(ros, steady + 0.6), ClockEvent::Stopped);
+        assert_eq!(watch.look(ros + 0.01, steady + 0.7), ClockEvent::Advancing);
+        assert_eq!(watch.look(ros, steady + 0.8), ClockEvent::JumpedBack);
+        assert_eq!(watch.look(ros + 0.01, steady + 0.9), ClockEvent::Advancing);
+    }
+}
