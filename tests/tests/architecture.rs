@@ -12,8 +12,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("network", &["calibration"]),
     ("perception", &["calibration", "control", "network"]),
     ("onnx", &["network", "perception"]),
-    ("pixio", &["calibration", "control", "network", "onnx", "perception"]),
-    ("pixio_ros", &["calibration", "control", "network", "onnx", "perception"]),
+    ("pixio", &["calibration", "control", "network", "onnx", "perception", "robot"]),
+    ("pixio_ros", &["calibration", "control", "network", "onnx", "perception", "robot"]),
+    ("robot", &["calibration"]),
     ("tests", &["network", "onnx", "perception"]),
 ];
 
