@@ -64,7 +64,7 @@ def start(tmp_path):
     """Starts nodes with parameters and remaps; whatever still runs must stop cleanly at the end."""
     running = []
 
-    def start_node(executable, parameters=None, remaps=None, name=None, wait="ready"):
+    def start_node(executable, parameters=None, remaps=None, name=None, wait="ready", arguments=()):
         command = [BIN / executable, "--ros-args"]
         for key, value in (parameters or {}).items():
             command += ["-p", f"{key}:={value}"]
@@ -72,6 +72,7 @@ def start(tmp_path):
             command += ["-r", f"{source}:={target}"]
         if name:
             command += ["-r", f"__node:={name}"]
+        command += arguments
         node = Process(command, tmp_path / f"{len(running)}.log")
         running.append(node)
         if wait:

@@ -190,19 +190,6 @@ def test_a_slow_engine_drops_frames_and_never_serves_a_stale_one(start, peer, bu
     assert np.median(ages) <= 20, ages
 
 
-def test_a_drifted_engine_does_not_publish(start, peer, bundle, monkeypatch):
-    monkeypatch.setenv("PIXIO_TEST_DRIFT", "0.5")
-    node = start("examples/slow_engine", {"bundle": bundle})
-    assert "parity self-test FAILED" in node.output()
-    topic = "/slow_engine/depth/image_rect"
-    peer.listen(topic, Image)
-    connect(peer)
-    for sec in range(3):
-        feed(peer, image(sec, pixels()), camera_info())
-        peer.spin(0.3)
-    assert peer.received[topic] == []
-
-
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_cleanly(start, bundle, sent):
     node = start("perception_node", {"bundle": bundle})
@@ -216,7 +203,7 @@ def test_signals_stop_cleanly(start, bundle, sent):
         ({}, "parameter bundle: expected the folder of a model bundle"),
         ({"bundle": "/nowhere"}, "/nowhere/model.toml"),
         ({"bundle": "BUNDLE", "bundel": "x"}, "parameter bundel: not known"),
-        ({"bundle": "BUNDLE", "threads": "0"}, "parameter threads: expected an integer of 1 to"),
+        ({"bundle": "BUNDLE", "threads": "-1"}, "parameter threads: expected an integer of 0 to"),
         ({"bundle": "BUNDLE", "engine": "cuda"}, "parameter engine: expected one of onnx"),
         ({"bundle": "BUNDLE", "network_size": "640x480"}, "network size 640x480"),
         ({"bundle": "BUNDLE", "onnxruntime": "/nowhere.so"}, "/nowhere.so"),

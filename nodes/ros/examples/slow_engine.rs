@@ -6,30 +6,38 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ::perception::dummy::{Call, Dummy};
+use ::perception::parity::{self, Photograph};
 use anyhow::{Context, Result};
 use calibration::Size;
 use network::Bundle;
-use perception::dummy::{Call, Dummy};
-use perception::parity::{self, Photograph};
-use pixio_ros::perception::{Settings, run};
+use pixio_ros::declare::Reference;
+use pixio_ros::perception::{self, Settings};
+use pixio_ros::ros_node::RosNode;
 use pixio_ros::spin::Stop;
 
 fn main() -> ExitCode {
-    pixio_ros::spin::main("slow_engine", start)
+    pixio_ros::spin::main(&REFERENCE, start)
 }
 
-fn start(node: r2r::Node, stop: &Stop) -> Result<()> {
-    let mut settings = Settings::read(&node)?;
+/// What `perception_node` declares, under this example's name.
+static REFERENCE: Reference = Reference { name: "slow_engine", ..perception::REFERENCE };
+
+fn start(ros: &mut RosNode, stop: &Stop) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    copy_with_dummy_golden(&settings.bundle, folder.path())?;
-    settings.bundle = folder.path().to_owned();
+    let golden = folder.path().to_owned();
     let drift =
         std::env::var("PIXIO_TEST_DRIFT").map_or(Ok(0.0), |text| text.parse()).context("PIXIO_TEST_DRIFT")?;
     let engine = Dummy::default().with_delay(Duration::from_millis(200)).with_drift(drift);
     let (watched, done) = (engine.clone(), Stop::default());
+    let make_engine = move |settings: &mut Settings| {
+        copy_with_dummy_golden(&settings.bundle, &golden)?;
+        settings.bundle.clone_from(&golden);
+        Ok(engine.clone())
+    };
     std::thread::scope(|scope| {
         scope.spawn(|| print_runs(&watched, &done));
-        let ended = run(node, &settings, engine, stop);
+        let ended = perception::run(ros, make_engine, stop);
         done.set();
         ended
     })

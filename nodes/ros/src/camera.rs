@@ -5,18 +5,73 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use calibration::{CameraInfo, Size};
-use futures::executor::LocalPool;
 use image::RgbImage;
 use r2r::QosProfile;
-use r2r::builtin_interfaces::msg::Time;
 use r2r::sensor_msgs::msg::Image;
 use r2r::std_msgs::msg::Header;
 
 use crate::convert::camera_info_message;
+use crate::declare::{Allowed, Change, Declared, Direction, Preset, Reference, Topic};
 use crate::parameters::Parameters;
-use crate::spin::{Stop, until_stopped};
+use crate::ros_node::RosNode;
+use crate::spin::Stop;
 
-const DECLARED: [&str; 6] = ["images", "camera_info_file", "rate_hz", "loop", "frame_id", "encoding"];
+/// What `camera_node` declares.
+pub const REFERENCE: Reference = Reference {
+    name: "camera_node",
+    about: "Photographs as a camera: images with their calibration, at a rate.",
+    managed: false,
+    parameters: PARAMETERS,
+    topics: TOPICS,
+    services: &[],
+};
+
+const fn at_start(
+    name: &'static str,
+    preset: Preset,
+    unit: &'static str,
+    allowed: Allowed,
+    description: &'static str,
+) -> Declared {
+    Declared { name, preset, unit, description, allowed, change: Change::AtStart }
+}
+
+const ENCODINGS: &[&str] = &["rgb8", "bgr8", "mono8"];
+
+const PARAMETERS: &[Declared] = &[
+    at_start(
+        "images",
+        Preset::Texts(&[]),
+        "",
+        Allowed::Any,
+        "picture files, and folders of pictures; required",
+    ),
+    at_start("camera_info_file", Preset::Text(""), "", Allowed::Any, "camera_info YAML file; required"),
+    at_start("rate_hz", Preset::Number(10.0), "Hz", Allowed::Numbers(0.01, 1000.0), "images per second"),
+    at_start("loop", Preset::Flag(true), "", Allowed::Any, "begin anew after the last picture; false: end"),
+    at_start(
+        "frame_id",
+        Preset::Text("camera_optical_frame"),
+        "",
+        Allowed::Any,
+        "the camera's optical frame",
+    ),
+    at_start("encoding", Preset::Text("rgb8"), "", Allowed::Choices(ENCODINGS), "encoding of the images"),
+];
+
+const fn out(name: &'static str, kind: &'static str, description: &'static str) -> Topic {
+    let qos = "reliable, volatile, keep last 1";
+    Topic { name, kind, direction: Direction::Out, per_camera: false, qos, description }
+}
+
+const TOPICS: &[Topic] = &[
+    out("image", "sensor_msgs/msg/Image", "a picture; stamped with ROS time"),
+    out(
+        "camera_info",
+        "sensor_msgs/msg/CameraInfo",
+        "the calibration of the file; stamp and frame of the image",
+    ),
+];
 
 /// The parameters of `camera_node`, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,23 +85,21 @@ struct Settings {
 }
 
 impl Settings {
-    fn read(node: &r2r::Node) -> Result<Self> {
-        let parameters = Parameters::of(node, &DECLARED)?;
+    fn read(parameters: &Parameters) -> Result<Self> {
         let images: Vec<_> = parameters.texts("images")?.into_iter().map(PathBuf::from).collect();
         if images.is_empty() {
             return Err(parameters.refuse("images", "a list of picture files or folders").into());
         }
-        let file = parameters.text("camera_info_file", "")?;
-        if file.is_empty() {
+        let Some(file) = parameters.optional("camera_info_file")? else {
             return Err(parameters.refuse("camera_info_file", "a camera_info YAML file").into());
-        }
+        };
         Ok(Self {
             images,
             camera_info_file: file.into(),
-            rate_hz: parameters.number("rate_hz", 10.0, 0.01..=1000.0)?,
-            repeat: parameters.flag("loop", true)?,
-            frame_id: parameters.text("frame_id", "camera_optical_frame")?,
-            encoding: parameters.choice("encoding", &["rgb8", "bgr8", "mono8"])?,
+            rate_hz: parameters.number("rate_hz")?,
+            repeat: parameters.flag("loop")?,
+            frame_id: parameters.text("frame_id")?,
+            encoding: parameters.text("encoding")?,
         })
     }
 }
@@ -55,51 +108,37 @@ impl Settings {
 ///
 /// # Errors
 /// When a parameter, a picture or the calibration is refused; all before the first frame.
-pub fn run(mut node: r2r::Node, stop: &Stop) -> Result<()> {
-    let settings = Settings::read(&node)?;
-    let logger = node.logger().to_owned();
+pub fn run(ros: &mut RosNode, stop: &Stop) -> Result<()> {
+    let settings = Settings::read(&ros.parameters)?;
     let named = calibration::read_camera_info_yaml(&settings.camera_info_file)?;
     let pictures = read_pictures(&settings, named.info.size)?;
     let qos = QosProfile::default().keep_last(1).reliable();
-    let images = node.create_publisher::<Image>("image", qos.clone()).context("image")?;
-    let infos = node.create_publisher("camera_info", qos).context("camera_info")?;
-    r2r::log_info!(
-        &logger,
+    let images = ros.publisher::<Image>("image", qos.clone())?;
+    let infos = ros.publisher("camera_info", qos)?;
+    ros.all_topics_are_named()?;
+    ros.logger.info(format!(
         "{} picture(s) of {} at {} Hz, calibration {}",
         pictures.len(),
         named.info.size,
         settings.rate_hz,
         named.name
-    );
-    let clock = node.get_ros_clock();
+    ));
     let period = Duration::from_secs_f64(1.0 / settings.rate_hz);
     let (mut due, mut sent) = (Instant::now(), 0);
-    let mut failure = None;
-    until_stopped(&mut node, &mut LocalPool::new(), stop, |_| {
+    while !stop.is_set() && (settings.repeat || sent < pictures.len()) {
+        ros.turn()?;
         let now = Instant::now();
         if now < due {
-            return;
+            continue;
         }
         // A late frame does not make the next ones hurry.
         due = (due + period).max(now);
-        let header = Header { stamp: now_of(&clock), frame_id: settings.frame_id.clone() };
-        let message = pictures[sent % pictures.len()].message(header, &named.info);
-        let published = infos.publish(&message.1).and_then(|()| images.publish(&message.0));
-        failure = published.err();
+        let header = Header { stamp: ros.clock.now(), frame_id: settings.frame_id.clone() };
+        let (image, info) = pictures[sent % pictures.len()].message(header, &named.info);
+        infos.publish(&info).and_then(|()| images.publish(&image)).context("cannot publish")?;
         sent += 1;
-        if failure.is_some() || (!settings.repeat && sent == pictures.len()) {
-            stop.set();
-        }
-    });
-    match failure {
-        Some(error) => bail!("cannot publish: {error}"),
-        None => Ok(()),
     }
-}
-
-fn now_of(clock: &std::sync::Mutex<r2r::Clock>) -> Time {
-    let mut clock = clock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    clock.get_now().map_or_else(|_| Time::default(), |now| r2r::Clock::to_builtin_time(&now))
+    Ok(())
 }
 
 /// One picture in the camera's encoding.

@@ -2,7 +2,7 @@
 
 use calibration::{CameraInfo, CameraModel, Roi, Size};
 use perception::points::Rays;
-use perception::{DepthMap, Encoding, ImageError, ImageView, Stamp};
+use perception::{DepthMap, Encoding, FeatureMap, ImageError, ImageView, Stamp};
 use r2r::builtin_interfaces::msg::Time;
 use r2r::sensor_msgs::msg;
 use r2r::std_msgs::msg::Header;
@@ -88,17 +88,49 @@ fn little_endian(values: impl Iterator<Item = f32>, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// `32FC1`, metres, tightly packed, NaN where unknown (REP 118).
-pub fn depth_message(header: Header, depth: &DepthMap) -> msg::Image {
+/// How depth is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DepthEncoding {
+    /// `32FC1`: metres, NaN where unknown (REP 118).
+    Meters,
+    /// `16UC1`: millimetres, 0 where unknown or beyond 65.534 m.
+    Millimeters,
+}
+
+/// Depth, tightly packed.
+pub fn depth_message(header: Header, depth: &DepthMap, encoding: DepthEncoding) -> msg::Image {
     let size = depth.size();
+    let (encoding, bytes, data) = match encoding {
+        DepthEncoding::Meters => ("32FC1", 4, little_endian(depth.meters().iter().copied(), size.area())),
+        DepthEncoding::Millimeters => ("16UC1", 2, depth.millimeters().flat_map(u16::to_le_bytes).collect()),
+    };
     msg::Image {
         header,
         height: size.height as u32,
         width: size.width as u32,
+        encoding: encoding.to_owned(),
+        is_bigendian: 0,
+        step: bytes * size.width as u32,
+        data,
+    }
+}
+
+/// Tokens as `32FC1`, one a row; taps one below the other.
+pub fn tokens_message(
+    header: Header,
+    taps: &[FeatureMap],
+    part: impl Fn(&FeatureMap) -> &[f32],
+) -> msg::Image {
+    let dim = taps.first().map_or(1, |tap| tap.dim).max(1);
+    let count: usize = taps.iter().map(|tap| part(tap).len()).sum();
+    msg::Image {
+        header,
+        height: (count / dim) as u32,
+        width: dim as u32,
         encoding: "32FC1".to_owned(),
         is_bigendian: 0,
-        step: 4 * size.width as u32,
-        data: little_endian(depth.meters().iter().copied(), size.area()),
+        step: 4 * dim as u32,
+        data: little_endian(taps.iter().flat_map(|tap| part(tap)).copied(), count),
     }
 }
 

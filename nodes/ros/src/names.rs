@@ -1,4 +1,6 @@
-//! Which topic a name stands for, as rcl resolves it; r2r does not tell.
+//! What the arguments of a process say, as rcl reads them; r2r does not tell.
+
+use crate::rosout::Level;
 
 /// The full name of a topic of a node, after the remaps of the command line.
 ///
@@ -40,9 +42,52 @@ fn rules(arguments: impl IntoIterator<Item = String>) -> Vec<(String, String)> {
     rules
 }
 
+/// The least level that a logger logs: `--log-level LEVEL`, or `--log-level LOGGER:=LEVEL` for it or one above it.
+pub fn log_level(logger: &str, arguments: impl IntoIterator<Item = String>) -> Level {
+    let (mut ros, mut next, mut general, mut own) = (false, false, None, None);
+    for argument in arguments {
+        match argument.as_str() {
+            "--ros-args" => ros = true,
+            "--" => ros = false,
+            "--log-level" if ros => next = true,
+            level if next => {
+                next = false;
+                match level.split_once(":=") {
+                    None => general = Level::named(level).or(general),
+                    Some((name, level)) if is_above(name, logger) => own = Level::named(level).or(own),
+                    Some(_) => {}
+                }
+            }
+            _ => {}
+        }
+    }
+    own.or(general).unwrap_or(Level::Info)
+}
+
+/// Whether a logger is that of the name, or below it.
+fn is_above(name: &str, logger: &str) -> bool {
+    logger.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn log_levels_are_read_as_rcl_does() {
+        let cases: &[(&[&str], Level)] = &[
+            (&[], Level::Info),
+            (&["--ros-args", "--log-level", "debug"], Level::Debug),
+            (&["--ros-args", "--log-level", "WARN"], Level::Warn),
+            (&["--ros-args", "--log-level", "other:=debug"], Level::Info),
+            (&["--ros-args", "--log-level", "robot:=debug", "--log-level", "error"], Level::Debug),
+            (&["--log-level", "debug"], Level::Info),
+        ];
+        for (arguments, expected) in cases {
+            let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+            assert_eq!(log_level("robot.perception_node", arguments), *expected);
+        }
+    }
 
     /// What `ros2 topic list` shows for each set of arguments (rcl's rules, design.ros2.org/articles/static_remapping).
     #[test]

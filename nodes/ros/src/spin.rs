@@ -1,27 +1,31 @@
-//! Spinning until someone asks to stop.
+//! Starting a node, and stopping when someone asks to.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use futures::executor::LocalPool;
+use anyhow::{Context, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// How long one wait for messages lasts; also how soon a stop is noticed.
-const WAIT: Duration = Duration::from_millis(5);
+use crate::declare::Reference;
+use crate::describe;
+use crate::ros_node::RosNode;
+use crate::rosout::Logger;
 
 /// Set once the process should stop.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// A flag that SIGINT and SIGTERM set.
+    /// A flag that SIGINT and SIGTERM set; the second one ends the process at once.
     ///
     /// # Errors
     /// When the system refuses the handlers.
     pub fn on_signals() -> std::io::Result<Self> {
         let stop = Self::default();
         for signal in [SIGINT, SIGTERM] {
+            // Before the one that sets the flag, or the first signal would end the process already.
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.0.clone())?;
             signal_hook::flag::register(signal, stop.0.clone())?;
         }
         Ok(stop)
@@ -38,39 +42,39 @@ impl Stop {
     }
 }
 
-/// Spins a node and the tasks on its streams until `stop`; `each` runs between waits.
-pub fn until_stopped(
-    node: &mut r2r::Node,
-    tasks: &mut LocalPool,
-    stop: &Stop,
-    mut each: impl FnMut(&mut r2r::Node),
-) {
-    while !stop.is_set() {
-        node.spin_once(WAIT);
-        // After every wait, because r2r keeps ten messages and then drops the newest.
-        tasks.run_until_stalled();
-        each(node);
+/// The whole of a node's `main`: a context, a node with its habits, and exit code 0 after a clean stop, 2 after a refusal.
+/// `--describe` prints the reference as JSON instead.
+pub fn main(
+    reference: &'static Reference,
+    start: impl FnOnce(&mut RosNode, &Stop) -> Result<()>,
+) -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("--describe") {
+        println!("{:#}", describe::json(reference));
+        return ExitCode::SUCCESS;
+    }
+    match create(reference.name) {
+        Ok((stop, node, logger)) => {
+            let started =
+                RosNode::new(node, logger.clone(), reference).and_then(|mut ros| start(&mut ros, &stop));
+            match started {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    logger.fatal(format!("{error:#}"));
+                    ExitCode::from(2)
+                }
+            }
+        }
+        Err(error) => {
+            r2r::log_fatal!(reference.name, "{error:#}");
+            ExitCode::from(2)
+        }
     }
 }
 
-/// The whole of a node's `main`: a context, a node, and exit code 0 after a clean stop.
-pub fn main(
-    name: &str,
-    start: impl FnOnce(r2r::Node, &Stop) -> anyhow::Result<()>,
-) -> std::process::ExitCode {
-    let started = || -> anyhow::Result<()> {
-        let stop = Stop::on_signals()?;
-        let context =
-            r2r::Context::create().map_err(|error| anyhow::anyhow!("cannot initialise ROS: {error}"))?;
-        let node = r2r::Node::create(context, name, "")
-            .map_err(|error| anyhow::anyhow!("cannot create the node: {error}"))?;
-        start(node, &stop)
-    };
-    match started() {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            r2r::log_fatal!(name, "{error:#}");
-            std::process::ExitCode::from(2)
-        }
-    }
+fn create(name: &str) -> Result<(Stop, r2r::Node, Logger)> {
+    let stop = Stop::on_signals().context("signals")?;
+    let context = r2r::Context::create().context("cannot initialise ROS")?;
+    let mut node = r2r::Node::create(context, name, "").context("cannot create the node")?;
+    let logger = Logger::of(&mut node)?;
+    Ok((stop, node, logger))
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pixio_ros::spin::main("camera_node", pixio_ros::camera::run)
+    pixio_ros::spin::main(&pixio_ros::camera::REFERENCE, pixio_ros::camera::run)
 }

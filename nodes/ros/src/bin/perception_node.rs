@@ -4,20 +4,19 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use onnx::{OnnxOptions, OnnxRuntime};
-use pixio_ros::perception::{EngineChoice, Settings, run};
-use pixio_ros::spin::Stop;
+use pixio_ros::perception::{EngineChoice, REFERENCE, Settings, run};
 
 fn main() -> ExitCode {
-    pixio_ros::spin::main("perception_node", start)
+    pixio_ros::spin::main(&REFERENCE, |ros, stop| run(ros, |settings| engine(settings), stop))
 }
 
-fn start(node: r2r::Node, stop: &Stop) -> Result<()> {
-    let settings = Settings::read(&node)?;
+/// The engine that the parameters choose.
+fn engine(settings: &Settings) -> Result<OnnxRuntime> {
     match settings.engine {
         EngineChoice::Onnx => {
             let library = onnx::library(settings.onnxruntime.as_deref())?;
             let engine = OnnxRuntime::new(OnnxOptions { library, threads: settings.threads });
-            run(node, &settings, engine.context("cannot start the engine")?, stop)
+            engine.context("cannot start the engine")
         }
     }
 }

@@ -4,122 +4,206 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use futures::executor::LocalSpawner;
 use futures::future::{AbortHandle, abortable};
 use futures::task::LocalSpawnExt;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use r2r::QosProfile;
 use r2r::qos::ReliabilityPolicy;
 use r2r::sensor_msgs::msg::{CameraInfo, Image};
 
+use super::moment::{Moment, Moments};
+use super::statistics::Statistics;
+use crate::convert;
 use crate::latest::Latest;
-use crate::names::resolve;
+use crate::qos::{Entity, Qos};
+use crate::ros_node::RosNode;
+use crate::throttle::Throttle;
 
 /// How often the publishers' offers are looked at.
 const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
+
+/// How often a camera's jumps are logged.
+const LOG_PERIOD: Duration = Duration::from_secs(5);
 
 /// An image as it came, with the newest camera info of its camera.
 pub struct FrameIn {
     pub image: Image,
     pub info: Option<Arc<CameraInfo>>,
+    /// The full names of the topics, for people.
+    pub topic: Arc<str>,
+    pub info_topic: Arc<str>,
+    /// When it came.
+    pub moment: Moment,
 }
 
 /// The newest camera info of a camera.
 type NewestInfo = Arc<Mutex<Option<Arc<CameraInfo>>>>;
 
 struct Input {
-    image_topic: String,
-    info_topic: String,
-    resolved: String,
-    info: NewestInfo,
-    /// Whether the subscription is reliable, and what ends it.
+    statistics: Statistics,
+    image: Topic,
+    info: Topic,
+    newest_info: NewestInfo,
+    /// Whether the subscription to images is reliable, and what ends it.
     subscribed: Option<(bool, AbortHandle)>,
+    subscribed_info: Option<AbortHandle>,
 }
 
-/// The subscriptions of all cameras.
+/// A topic with the quality of service that parameters say.
+struct Topic {
+    name: String,
+    resolved: Arc<str>,
+    qos: Qos,
+}
+
+/// The subscriptions of all cameras; there are none while the node is not active.
 pub struct Inputs {
     inputs: Vec<Input>,
-    frames: Arc<Latest<FrameIn>>,
+    moments: Moments,
+    frames: Option<Arc<Latest<FrameIn>>>,
     followed: Option<Instant>,
 }
 
 impl Inputs {
     /// Inputs of these cameras; `<camera>/image` and `<camera>/camera_info`, without the name for one without.
-    pub fn new(node: &mut r2r::Node, cameras: &[String], frames: Arc<Latest<FrameIn>>) -> Result<Self> {
-        let full_name = node.fully_qualified_name().context("the node's name")?;
-        let input = |camera: &String| {
-            let topic =
-                |name: &str| if camera.is_empty() { name.to_owned() } else { format!("{camera}/{name}") };
-            let image_topic = topic("image");
-            let resolved = resolve(&image_topic, &full_name, std::env::args());
-            Input {
-                image_topic,
-                info_topic: topic("camera_info"),
-                resolved,
-                info: NewestInfo::default(),
-                subscribed: None,
-            }
+    ///
+    /// # Errors
+    /// When a parameter for a quality of service is refused.
+    pub fn new(
+        ros: &mut RosNode,
+        cameras: &[String],
+        statistics: &[Statistics],
+        moments: Moments,
+    ) -> Result<Self> {
+        let mut topic = |camera: &String, name: &str, qos: QosProfile| -> Result<Topic> {
+            let name = if camera.is_empty() { name.to_owned() } else { format!("{camera}/{name}") };
+            let qos = ros.qos(&name, Entity::Subscription, qos)?;
+            Ok(Topic { resolved: ros.resolve(&name).into(), name, qos })
         };
-        Ok(Self { inputs: cameras.iter().map(input).collect(), frames, followed: None })
-    }
-
-    /// Subscribes to the camera infos, which are small: best effort takes from any publisher.
-    pub fn subscribe_infos(&mut self, node: &mut r2r::Node, spawner: &LocalSpawner) -> Result<()> {
-        for input in &self.inputs {
-            let qos = QosProfile::default().keep_last(1).best_effort();
-            let stream =
-                node.subscribe::<CameraInfo>(&input.info_topic, qos).context(input.info_topic.clone())?;
-            let info = input.info.clone();
-            let task = stream.for_each(move |message| {
-                *info.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(message));
-                std::future::ready(())
+        let newest = QosProfile::default().keep_last(1);
+        // Images follow their publishers; for the small infos best effort takes from any publisher.
+        let (follow, any) =
+            (newest.clone().reliability(ReliabilityPolicy::SystemDefault), newest.best_effort());
+        let mut inputs = Vec::new();
+        for (camera, statistics) in cameras.iter().zip(statistics) {
+            inputs.push(Input {
+                statistics: statistics.clone(),
+                image: topic(camera, "image", follow.clone())?,
+                info: topic(camera, "camera_info", any.clone())?,
+                newest_info: NewestInfo::default(),
+                subscribed: None,
+                subscribed_info: None,
             });
-            spawner.spawn_local(task).context("spawn")?;
         }
-        Ok(())
+        Ok(Self { inputs, moments, frames: None, followed: None })
     }
 
-    /// Subscribes to the images as their publishers offer them: reliable when every one does, else best effort.
-    pub fn follow_publishers(&mut self, node: &mut r2r::Node, spawner: &LocalSpawner) -> Result<()> {
+    /// Subscribes to camera infos now and to images as their publishers offer them; frames go into `frames`.
+    ///
+    /// # Errors
+    /// When the middleware refuses a subscription.
+    pub fn activate(&mut self, ros: &mut RosNode, frames: Arc<Latest<FrameIn>>) -> Result<()> {
+        self.frames = Some(frames);
+        self.followed = None;
+        for input in &mut self.inputs {
+            let qos = input.info.qos.profile.clone();
+            let stream =
+                ros.node.subscribe::<CameraInfo>(&input.info.name, qos).context(input.info.name.clone())?;
+            let newest = input.newest_info.clone();
+            let keep = move |message| {
+                *newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(message));
+            };
+            input.subscribed_info = Some(each(ros, stream, keep)?);
+        }
+        self.follow_publishers(ros)
+    }
+
+    /// Lets go of all subscriptions, and of the camera infos that came.
+    pub fn deactivate(&mut self) {
+        self.frames = None;
+        for input in &mut self.inputs {
+            let subscribed = input.subscribed.take().map(|(_, handle)| handle);
+            subscribed.into_iter().chain(input.subscribed_info.take()).for_each(|handle| handle.abort());
+            *input.newest_info.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    /// Subscribes to the images as their publishers offer them: reliable when every one does, else best effort, unless a
+    /// parameter says which.
+    ///
+    /// # Errors
+    /// When the middleware refuses.
+    pub fn follow_publishers(&mut self, ros: &mut RosNode) -> Result<()> {
         let now = Instant::now();
         if self.followed.is_some_and(|last| now.duration_since(last) < FOLLOW_PERIOD) {
             return Ok(());
         }
         self.followed = Some(now);
         for index in 0..self.inputs.len() {
-            let wanted = all_offer_reliable(node, &self.inputs[index].resolved)?;
+            let Topic { resolved, qos, .. } = &self.inputs[index].image;
+            let wanted = if qos.reliability_is_given {
+                qos.profile.reliability == ReliabilityPolicy::Reliable
+            } else {
+                all_offer_reliable(&ros.node, resolved)?
+            };
             let current = self.inputs[index].subscribed.as_ref().map(|(reliable, _)| *reliable);
             if current != Some(wanted) {
-                self.subscribe(node, spawner, index, wanted)?;
+                self.subscribe(ros, index, wanted)?;
             }
         }
         Ok(())
     }
 
-    fn subscribe(
-        &mut self,
-        node: &mut r2r::Node,
-        spawner: &LocalSpawner,
-        index: usize,
-        reliable: bool,
-    ) -> Result<()> {
+    fn subscribe(&mut self, ros: &mut RosNode, index: usize, reliable: bool) -> Result<()> {
+        let (Some(frames), moments) = (self.frames.clone(), self.moments.clone()) else { return Ok(()) };
         let input = &mut self.inputs[index];
         if let Some((_, old)) = input.subscribed.take() {
             old.abort();
         }
-        let qos = QosProfile::default().keep_last(1);
-        let qos = if reliable { qos.reliable() } else { qos.best_effort() };
-        let stream = node.subscribe::<Image>(&input.image_topic, qos).context(input.image_topic.clone())?;
-        let (frames, info) = (self.frames.clone(), input.info.clone());
-        let (task, handle) = abortable(stream.for_each(move |image| {
-            let info = info.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            frames.put(index, FrameIn { image, info });
-            std::future::ready(())
-        }));
-        spawner.spawn_local(task.map(|_| ())).context("spawn")?;
-        input.subscribed = Some((reliable, handle));
+        let Topic { name, qos, .. } = &input.image;
+        let profile = qos.profile.clone();
+        let profile = match (qos.reliability_is_given, reliable) {
+            (true, _) => profile,
+            (false, true) => profile.reliable(),
+            (false, false) => profile.best_effort(),
+        };
+        let stream = ros.node.subscribe::<Image>(name, profile).context(name.clone())?;
+        let (newest, statistics, logger) =
+            (input.newest_info.clone(), input.statistics.clone(), ros.logger.clone());
+        let (topic, info_topic) = (input.image.resolved.clone(), input.info.resolved.clone());
+        let mut back = Throttle::new(LOG_PERIOD);
+        let put = move |image: Image| {
+            let stamp = convert::stamp(&image.header.stamp);
+            if statistics.arrived(stamp) {
+                // Results keep the order in which images arrived; only what was counted of the old time is forgotten.
+                if back.ready(Instant::now()).is_some() {
+                    logger.warn(format!("{topic}: stamps went back to {stamp}"));
+                }
+            }
+            let info = newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let (topic, info_topic) = (topic.clone(), info_topic.clone());
+            let frame = FrameIn { image, info, topic, info_topic, moment: moments.now() };
+            if frames.put(index, frame).is_some() {
+                statistics.replaced();
+            }
+        };
+        input.subscribed = Some((reliable, each(ros, stream, put)?));
         Ok(())
     }
+}
+
+/// Hands every message of a stream on, on the thread that spins, until the handle ends it.
+fn each<T>(
+    ros: &RosNode,
+    stream: impl Stream<Item = T> + 'static,
+    mut hand_on: impl FnMut(T) + 'static,
+) -> Result<AbortHandle> {
+    let (task, handle) = abortable(stream.for_each(move |message| {
+        hand_on(message);
+        std::future::ready(())
+    }));
+    ros.spawner().spawn_local(task.map(|_| ())).context("spawn")?;
+    Ok(handle)
 }
 
 /// Whether there is a publisher and every one offers reliable delivery.

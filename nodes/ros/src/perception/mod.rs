@@ -2,128 +2,275 @@
 
 mod inference;
 mod inputs;
+mod load;
+mod moment;
 mod outputs;
+mod reference;
 mod settings;
+mod setup;
+mod statistics;
 
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use futures::executor::LocalPool;
-use network::Bundle;
-use perception::{Engine, Pipeline, parity};
+use anyhow::Result;
+use perception::Engine;
 
+use crate::clock;
+use crate::diagnostics::{Diagnostics, Status};
 use crate::latest::Latest;
-use crate::spin::{Stop, until_stopped};
+use crate::lifecycle::{Lifecycle, Managed, Outcome, Step, machine::State};
+use crate::ros_node::RosNode;
+use crate::spin::Stop;
+use crate::throttle::Throttle;
 
+pub use reference::REFERENCE;
 pub use settings::{EngineChoice, Parity, Settings};
 
 use inference::Inference;
-use inputs::Inputs;
-use outputs::{Outputs, Results};
+use inputs::{FrameIn, Inputs};
+use load::{About, Loaded, load};
+use moment::Moments;
+use outputs::{Outputs, Publishing, Results};
+use statistics::Statistics;
 
-/// Runs the node on an engine until `stop`.
+/// How often jumps of ROS time are logged.
+const LOG_PERIOD: Duration = Duration::from_secs(5);
+
+/// Runs the node until `stop`; `make_engine` makes the engine of a configuration, on a thread of its own.
 ///
 /// # Errors
-/// When the bundle, the settings or the engine do not go together; all of it before the first frame.
-pub fn run<E>(mut node: r2r::Node, settings: &Settings, engine: E, stop: &Stop) -> Result<()>
+/// What is refused at start: a camera's name, a topic, and with `autostart` whatever configuration refuses.
+pub fn run<E, F>(ros: &mut RosNode, make_engine: F, stop: &Stop) -> Result<()>
 where
-    E: Engine + Send,
+    E: Engine + Send + 'static,
     E::Tensor: Send,
     E::Network: Send,
+    F: Fn(&mut Settings) -> Result<E> + Send + Sync + 'static,
 {
-    let logger = node.logger().to_owned();
-    let bundle = Bundle::open(&settings.bundle)?;
-    let manifest = bundle.manifest();
-    r2r::log_info!(&logger, "model {} ({}), licence: {}", manifest.name, manifest.origin, manifest.licence);
-    if manifest.origin.starts_with("random weights") {
-        r2r::log_warn!(&logger, "RANDOM WEIGHTS: shapes, stamps and rates are real, the depth means nothing");
-    }
-    let mut pipeline = Pipeline::new(engine, bundle, settings.depth_head.as_deref())?;
-    let may_publish = self_test(&mut pipeline, settings, &logger)?;
-    if let Some(size) = settings.network_size {
-        pipeline.view(size, Some(size)).context("parameter network_size")?;
-    }
+    let cameras = settings::camera_names(&ros.parameters)?;
+    let outputs = cameras.iter().map(|name| Outputs::new(ros, name)).collect::<Result<Vec<_>>>()?;
+    let moments = Moments::new(ros.clock.clone());
+    let statistics: Vec<_> = cameras.iter().map(|_| Statistics::default()).collect();
+    let inputs = Inputs::new(ros, &cameras, &statistics, moments.clone())?;
+    let mut diagnostics = Diagnostics::new(ros)?;
+    let autostart = ros.parameters.flag("autostart")?;
+    let mut lifecycle = Lifecycle::new(ros, autostart)?;
+    ros.all_topics_are_named()?;
 
-    let cameras = settings.camera_names();
-    let frames = Arc::new(Latest::new(cameras.len()));
-    let results = Arc::new(Latest::<Results>::new(cameras.len()));
-    let outputs = cameras.iter().map(|name| Outputs::new(&mut node, name)).collect::<Result<Vec<_>>>()?;
-    let mut inputs = Inputs::new(&mut node, &cameras, frames.clone())?;
-    let mut tasks = LocalPool::new();
-    inputs.subscribe_infos(&mut node, &tasks.spawner())?;
-    let inference = Inference::new(pipeline, settings, &logger, outputs.clone(), may_publish);
-
-    let failed = Stop::default();
-    thread::scope(|scope| {
-        let guard = ClosesAll { frames: &frames, results: &results };
-        let (frames, results, logger) = (&*frames, &*results, &*logger);
-        scope.spawn(move || inference.run(frames, results));
-        scope.spawn(move || outputs::publish_all(outputs, results, logger));
-        r2r::log_info!(logger, "ready: {} camera(s)", cameras.len());
-        let spawner = tasks.spawner();
-        until_stopped(&mut node, &mut tasks, stop, |node| {
-            if let Err(error) = inputs.follow_publishers(node, &spawner) {
-                r2r::log_error!(logger, "{error:#}");
-                failed.set();
-                stop.set();
-            }
-        });
-        drop(guard);
-    });
-    r2r::log_info!(&logger, "stopped");
-    if failed.is_set() {
-        Err(anyhow::anyhow!("stopped because an input could not be subscribed"))
-    } else {
-        Ok(())
+    let make_engine = Arc::new(make_engine);
+    let mut node = Perception {
+        cameras,
+        outputs,
+        statistics,
+        inputs,
+        moments,
+        make_engine,
+        loading: None,
+        about: None,
+        jumps_logged: Throttle::new(LOG_PERIOD),
+        worker: None,
+        ended: None,
+    };
+    while !stop.is_set() {
+        if ros.turn()? {
+            node.forget_old_time(ros);
+        }
+        node.turn(ros, &mut lifecycle);
+        lifecycle.turn(&mut node, ros)?;
+        let hardware = node.about.as_ref().map_or("", |about| about.engine.device.as_str());
+        diagnostics.turn(ros, hardware, |now| node.report(ros, &lifecycle, now));
     }
+    node.close(ros);
+    Ok(())
 }
 
-/// Wakes the threads, whatever ended the spinning.
-struct ClosesAll<'a, F> {
-    frames: &'a Latest<F>,
-    results: &'a Latest<Results>,
+/// The node with all that it holds in its states.
+struct Perception<E: Engine, F> {
+    cameras: Vec<String>,
+    outputs: Vec<Outputs>,
+    inputs: Inputs,
+    statistics: Vec<Statistics>,
+    moments: Moments,
+    make_engine: Arc<F>,
+    loading: Option<JoinHandle<Result<Loaded<E>>>>,
+    about: Option<About>,
+    jumps_logged: Throttle,
+    worker: Option<Worker>,
+    ended: Option<Outcome>,
 }
 
-impl<F> Drop for ClosesAll<'_, F> {
+/// The threads of a configured node.
+struct Worker {
+    frames: Arc<Latest<FrameIn>>,
+    results: Arc<Latest<Results>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Worker {
+    /// Waits for the frame under way: its networks must not go while they run.
     fn drop(&mut self) {
         self.frames.close();
         self.results.close();
+        for thread in self.threads.drain(..) {
+            // A panic of the thread was told where it was found.
+            drop(thread.join());
+        }
     }
 }
 
-/// Compares the engine with the bundle's golden outputs. Whether the node may publish.
-fn self_test<E: Engine>(pipeline: &mut Pipeline<E>, settings: &Settings, logger: &str) -> Result<bool> {
-    let bundle = pipeline.bundle().clone();
-    let engine = pipeline.engine();
-    let identity = engine.identity().clone();
-    r2r::log_info!(
-        logger,
-        "engine {} {} on {}, {}",
-        identity.flavour,
-        identity.version,
-        identity.device,
-        identity.precision
-    );
-    let sizes = settings.network_size.map_or_else(|| bundle.manifest().sizes.clone(), |size| vec![size]);
-    let report = parity::check(engine, &bundle, &sizes).context("parity self-test")?;
-    if report.passed() {
-        let worst = report.worst().map_or(0.0, |worst| worst.relative);
-        r2r::log_info!(logger, "parity self-test passed, worst error {worst:.1e} of the range");
-        return Ok(true);
+impl<E, F> Perception<E, F>
+where
+    E: Engine + Send + 'static,
+    E::Tensor: Send,
+    E::Network: Send,
+    F: Fn(&mut Settings) -> Result<E> + Send + Sync + 'static,
+{
+    /// What an active node does between waits.
+    fn turn(&mut self, ros: &mut RosNode, lifecycle: &mut Lifecycle) {
+        if lifecycle.state() != State::Active {
+            return;
+        }
+        if let Err(error) = self.inputs.follow_publishers(ros) {
+            lifecycle.raise(format!("{error:#}"));
+        }
+        if self.worker.as_ref().is_some_and(|worker| worker.threads.iter().any(JoinHandle::is_finished)) {
+            lifecycle.raise("a thread of the node ended by itself".to_owned());
+        }
     }
-    r2r::log_error!(logger, "parity self-test FAILED:\n{report}");
-    match settings.parity {
-        Parity::Stop => {
-            r2r::log_error!(
-                logger,
-                "nothing will be published; parameter parity:=warn publishes all the same"
-            );
-            Ok(false)
+
+    /// ROS time jumped: nothing is counted across the jump; [`Moments`] drops what lies in the future now.
+    fn forget_old_time(&mut self, ros: &RosNode) {
+        self.statistics.iter().for_each(Statistics::forget_old_time);
+        if self.jumps_logged.ready(Instant::now()).is_some() {
+            let now = clock::time(ros.clock.nanoseconds());
+            ros.logger.warn(format!("ROS time jumped to {}.{:09}", now.sec, now.nanosec));
         }
-        Parity::Warn => {
-            r2r::log_warn!(logger, "publishing numbers that differ from golden, as parity:=warn asks");
-            Ok(true)
+    }
+
+    /// What diagnostics say.
+    fn report(&self, ros: &RosNode, lifecycle: &Lifecycle, now: Instant) -> Vec<Status> {
+        let mut whole = Status::new("", lifecycle.state().label());
+        if let Some(reason) = lifecycle.last_failure() {
+            whole.error(reason);
         }
+        if let Some(about) = &self.about {
+            about.tell(&mut whole);
+        }
+        whole.value("use_sim_time", ros.clock.is_simulated());
+        whole.value("time_jumped", ros.clock.jumps());
+        let mut statuses = vec![whole];
+        if let (State::Active, Ok(thresholds)) = (lifecycle.state(), settings::thresholds(&ros.parameters)) {
+            let cameras = self.cameras.iter().zip(&self.statistics);
+            statuses.extend(cameras.map(|(name, counts)| counts.status(name, thresholds, now)));
+        }
+        statuses
+    }
+
+    fn configure(&mut self, ros: &RosNode) {
+        let settings = match Settings::read(&ros.parameters) {
+            Ok(settings) => settings,
+            Err(error) => {
+                self.ended = Some(Outcome::Failure(error.to_string()));
+                return;
+            }
+        };
+        let (make_engine, logger) = (self.make_engine.clone(), ros.logger.clone());
+        self.loading = Some(thread::spawn(move || {
+            let mut settings = settings;
+            let engine = make_engine(&mut settings)?;
+            load(engine, settings, &logger)
+        }));
+    }
+
+    /// Starts the threads of what was loaded.
+    fn employ(&mut self, loaded: Loaded<E>, ros: &RosNode) -> Worker {
+        let count = self.cameras.len();
+        let (frames, results) = (Arc::new(Latest::new(count)), Arc::new(Latest::new(count)));
+        self.about = Some(loaded.about.clone());
+        let moments = self.moments.clone();
+        let (outputs, statistics) = (&self.outputs, &self.statistics);
+        let inference =
+            Inference::new(loaded, &self.cameras, outputs, statistics, moments, ros.logger.clone());
+        let (frames_in, results_out) = (frames.clone(), results.clone());
+        let infer = thread::spawn(move || inference.run(&frames_in, &results_out));
+        let publishing = Publishing {
+            outputs: self.outputs.clone(),
+            statistics: self.statistics.clone(),
+            moments: self.moments.clone(),
+            clock: ros.clock.clone(),
+            logger: ros.logger.clone(),
+        };
+        let results_in = results.clone();
+        let publish = thread::spawn(move || publishing.run(&results_in));
+        Worker { frames, results, threads: vec![infer, publish] }
+    }
+
+    fn activate(&mut self, ros: &mut RosNode) -> Outcome {
+        let Some(worker) = &self.worker else { return Outcome::Error("nothing is loaded".to_owned()) };
+        self.moments.change_activation();
+        self.statistics.iter().for_each(Statistics::clear);
+        match self.inputs.activate(ros, worker.frames.clone()) {
+            Ok(()) => {
+                ros.logger.info(format!("ready: {} camera(s)", self.cameras.len()));
+                Outcome::Success
+            }
+            Err(error) => Outcome::Failure(format!("{error:#}")),
+        }
+    }
+
+    fn deactivate(&mut self) {
+        self.inputs.deactivate();
+        self.moments.change_activation();
+    }
+
+    fn close(&mut self, ros: &RosNode) {
+        self.deactivate();
+        self.worker = None;
+        ros.logger.info("stopped");
+        if self.loading.is_some() {
+            // Loading cannot be interrupted; ending without clean-up takes nothing from anyone.
+            signal_hook::low_level::exit(0);
+        }
+    }
+}
+
+impl<E, F> Managed for Perception<E, F>
+where
+    E: Engine + Send + 'static,
+    E::Tensor: Send,
+    E::Network: Send,
+    F: Fn(&mut Settings) -> Result<E> + Send + Sync + 'static,
+{
+    fn begin(&mut self, step: Step, ros: &mut RosNode) {
+        match step {
+            Step::Configure => self.configure(ros),
+            Step::Activate => self.ended = Some(self.activate(ros)),
+            Step::Deactivate => {
+                self.deactivate();
+                self.ended = Some(Outcome::Success);
+            }
+            Step::Cleanup | Step::Shutdown | Step::Error => {
+                self.deactivate();
+                self.worker = None;
+                self.about = None;
+                self.ended = Some(Outcome::Success);
+            }
+        }
+    }
+
+    fn ended(&mut self, ros: &mut RosNode) -> Option<Outcome> {
+        if let Some(loading) = self.loading.take_if(|loading| loading.is_finished()) {
+            return Some(match loading.join() {
+                Ok(Ok(loaded)) => {
+                    self.worker = Some(self.employ(loaded, ros));
+                    Outcome::Success
+                }
+                Ok(Err(error)) => Outcome::Failure(format!("{error:#}")),
+                Err(_) => Outcome::Error("loading panicked".to_owned()),
+            });
+        }
+        self.ended.take()
     }
 }

@@ -1,19 +1,30 @@
 //! Publishers of one camera's results.
 
-use anyhow::{Context, Result};
-use perception::Wanted;
+use anyhow::Result;
+use perception::{Stamp, Wanted};
 use r2r::sensor_msgs::msg::{CameraInfo, Image, PointCloud2};
+use r2r::std_msgs::msg::String as Text;
 use r2r::{Publisher, QosProfile, WrappedTypesupport};
 
+use super::moment::{Moment, Moments};
+use super::statistics::Statistics;
+use crate::clock::RosClock;
 use crate::latest::Latest;
+use crate::ros_node::RosNode;
+use crate::rosout::Logger;
 
 /// The messages of one frame; present is what has subscribers.
 #[derive(Debug, Default)]
 pub struct Results {
+    /// When its frame came.
+    pub moment: Moment,
+    pub stamp: Stamp,
     pub depth: Option<Image>,
     pub camera_info: Option<CameraInfo>,
     pub color: Option<Image>,
     pub points: Option<PointCloud2>,
+    pub class_tokens: Option<Image>,
+    pub patches: Option<Image>,
 }
 
 /// The publishers of one camera.
@@ -23,6 +34,9 @@ pub struct Outputs {
     camera_info: Publisher<CameraInfo>,
     color: Publisher<Image>,
     points: Publisher<PointCloud2>,
+    class_tokens: Publisher<Image>,
+    patches: Publisher<Image>,
+    features_info: Publisher<Text>,
 }
 
 /// What the subscribers ask for at this moment.
@@ -32,6 +46,8 @@ pub struct Asked {
     pub camera_info: bool,
     pub color: bool,
     pub points: bool,
+    pub class_tokens: bool,
+    pub patches: bool,
 }
 
 impl Asked {
@@ -39,7 +55,7 @@ impl Asked {
     pub fn wanted(self) -> Wanted {
         Wanted {
             depth: self.depth || self.points || self.camera_info,
-            features: false,
+            features: self.class_tokens || self.patches,
             color: self.color || self.points,
         }
     }
@@ -47,13 +63,18 @@ impl Asked {
 
 impl Outputs {
     /// `~/<camera>/depth/image_rect` and so on, without the name for a camera without one.
-    pub fn new(node: &mut r2r::Node, camera: &str) -> Result<Self> {
+    pub fn new(ros: &mut RosNode, camera: &str) -> Result<Self> {
         let private = if camera.is_empty() { "~".to_owned() } else { format!("~/{camera}") };
+        // Reliable, the newest only: reliable and best-effort subscribers both match.
+        let qos = || QosProfile::default().keep_last(1).reliable();
         Ok(Self {
-            depth: publisher(node, &format!("{private}/depth/image_rect"))?,
-            camera_info: publisher(node, &format!("{private}/depth/camera_info"))?,
-            color: publisher(node, &format!("{private}/color/image_rect"))?,
-            points: publisher(node, &format!("{private}/points"))?,
+            depth: ros.publisher(&format!("{private}/depth/image_rect"), qos())?,
+            camera_info: ros.publisher(&format!("{private}/depth/camera_info"), qos())?,
+            color: ros.publisher(&format!("{private}/color/image_rect"), qos())?,
+            points: ros.publisher(&format!("{private}/points"), qos())?,
+            class_tokens: ros.publisher(&format!("{private}/features/cls"), qos())?,
+            patches: ros.publisher(&format!("{private}/features/patches"), qos())?,
+            features_info: ros.publisher(&format!("{private}/features/info"), qos().transient_local())?,
         })
     }
 
@@ -64,22 +85,29 @@ impl Outputs {
             camera_info: has_subscribers(&self.camera_info),
             color: has_subscribers(&self.color),
             points: has_subscribers(&self.points),
+            class_tokens: has_subscribers(&self.class_tokens),
+            patches: has_subscribers(&self.patches),
         }
+    }
+
+    /// Tells late and early subscribers alike what the features are.
+    pub fn describe_features(&self, json: String) -> r2r::Result<()> {
+        self.features_info.publish(&Text { data: json })
     }
 
     fn publish(&self, results: &Results) -> r2r::Result<()> {
         // The info goes first, so that whoever pairs by stamp has it when the image comes.
-        results.camera_info.as_ref().map_or(Ok(()), |message| self.camera_info.publish(message))?;
-        results.color.as_ref().map_or(Ok(()), |message| self.color.publish(message))?;
-        results.depth.as_ref().map_or(Ok(()), |message| self.depth.publish(message))?;
-        results.points.as_ref().map_or(Ok(()), |message| self.points.publish(message))
+        send(&self.camera_info, results.camera_info.as_ref())?;
+        send(&self.color, results.color.as_ref())?;
+        send(&self.depth, results.depth.as_ref())?;
+        send(&self.points, results.points.as_ref())?;
+        send(&self.class_tokens, results.class_tokens.as_ref())?;
+        send(&self.patches, results.patches.as_ref())
     }
 }
 
-/// Reliable, the newest only: reliable and best-effort subscribers both match.
-fn publisher<T: WrappedTypesupport + 'static>(node: &mut r2r::Node, topic: &str) -> Result<Publisher<T>> {
-    node.create_publisher(topic, QosProfile::default().keep_last(1).reliable())
-        .with_context(|| topic.to_owned())
+fn send<T: WrappedTypesupport + 'static>(publisher: &Publisher<T>, message: Option<&T>) -> r2r::Result<()> {
+    message.map_or(Ok(()), |message| publisher.publish(message))
 }
 
 /// A count that cannot be had counts as someone: better a frame too many than none.
@@ -87,11 +115,26 @@ fn has_subscribers<T: WrappedTypesupport + 'static>(publisher: &Publisher<T>) ->
     publisher.get_inter_process_subscription_count().map_or(true, |count| count > 0)
 }
 
-/// Publishes the newest results until the slots are closed.
-pub fn publish_all(outputs: Vec<Outputs>, results: &Latest<Results>, logger: &str) {
-    while let Some((camera, results)) = results.take() {
-        if let Err(error) = outputs[camera].publish(&results) {
-            r2r::log_error!(logger, "cannot publish: {error}");
+/// What publishes the newest results.
+pub struct Publishing {
+    pub outputs: Vec<Outputs>,
+    pub statistics: Vec<Statistics>,
+    pub moments: Moments,
+    pub clock: RosClock,
+    pub logger: Logger,
+}
+
+impl Publishing {
+    /// Publishes the newest results until the slots are closed; those of another time are dropped.
+    pub fn run(&self, results: &Latest<Results>) {
+        while let Some((camera, results)) = results.take() {
+            if self.moments.is_past(results.moment, results.stamp) {
+                continue;
+            }
+            match self.outputs[camera].publish(&results) {
+                Ok(()) => self.statistics[camera].published(results.stamp, self.clock.nanoseconds()),
+                Err(error) => self.logger.error(format!("cannot publish: {error}")),
+            }
         }
     }
 }

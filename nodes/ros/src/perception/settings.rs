@@ -1,9 +1,11 @@
-//! The parameters of `perception_node`.
+//! The parameters of `perception_node`, as the code uses them.
 
 use std::path::PathBuf;
 
 use calibration::Size;
 
+use super::statistics::Thresholds;
+use crate::convert::DepthEncoding;
 use crate::parameters::{ParameterError, Parameters};
 
 /// Which engine runs the networks.
@@ -16,13 +18,32 @@ pub enum EngineChoice {
 /// What happens when the parity self-test fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parity {
-    /// Nothing is published.
+    /// Configuration fails.
     Stop,
-    /// Results are published all the same, and the log says so.
+    /// Results are published all the same; log and diagnostics say so.
     Warn,
 }
 
-/// The parameters of `perception_node`, checked.
+/// Which taps the feature topics carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taps {
+    /// The last one.
+    Last,
+    /// All, one below the other.
+    All,
+}
+
+impl Taps {
+    /// Those of all that are carried.
+    pub fn chosen<T>(self, all: &[T]) -> &[T] {
+        match self {
+            Self::Last => &all[all.len().saturating_sub(1)..],
+            Self::All => all,
+        }
+    }
+}
+
+/// What is read at configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Folder of the model bundle.
@@ -33,82 +54,74 @@ pub struct Settings {
     pub onnxruntime: Option<PathBuf>,
     /// Threads of one network.
     pub threads: usize,
-    /// Names of the cameras; none means one camera without a name.
-    pub cameras: Vec<String>,
     /// Network input size; none means the bundle's size that keeps most of each camera's image.
     pub network_size: Option<Size>,
     /// Head for depth; none means the only one, or `depth`.
     pub depth_head: Option<String>,
     /// What happens when the parity self-test fails.
     pub parity: Parity,
+    /// How depth is written.
+    pub depth_encoding: DepthEncoding,
+    /// Which taps the feature topics carry.
+    pub taps: Taps,
 }
 
-const DECLARED: [&str; 8] =
-    ["bundle", "engine", "onnxruntime", "threads", "cameras", "network_size", "depth_head", "parity"];
-
 impl Settings {
-    /// Reads and checks the parameters that the node was started with.
+    /// Reads what the table of the node has not yet refused.
     ///
     /// # Errors
-    /// The first that is missing, unknown or not allowed.
-    pub fn read(node: &r2r::Node) -> Result<Self, ParameterError> {
-        let parameters = Parameters::of(node, &DECLARED)?;
-        let optional = |name: &str| parameters.text(name, "").map(|text| (!text.is_empty()).then_some(text));
-        let bundle = optional("bundle")?;
+    /// The first parameter that is missing.
+    pub fn read(parameters: &Parameters) -> Result<Self, ParameterError> {
+        let bundle = parameters.optional("bundle")?;
         let bundle =
             bundle.ok_or_else(|| parameters.refuse("bundle", "the folder of a model bundle"))?.into();
-        let network_size = optional("network_size")?.map(|text| text.parse()).transpose();
-        parameters.choice("engine", &["onnx"])?;
-        let cameras = parameters.texts("cameras")?;
-        if let Some(reason) = wrong_names(&cameras) {
-            return Err(parameters.refuse("cameras", reason));
-        }
-        let most = i64::from(u16::MAX);
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as i64);
+        let size = parameters.optional("network_size")?.map(|text| text.parse()).transpose();
+        let threads = match usize::try_from(parameters.integer("threads")?) {
+            Ok(threads @ 1..) => threads,
+            _ => std::thread::available_parallelism().map_or(1, usize::from),
+        };
         Ok(Self {
             bundle,
             engine: EngineChoice::Onnx,
-            onnxruntime: optional("onnxruntime")?.map(PathBuf::from),
-            threads: parameters.integer("threads", cores, 1..=most)? as usize,
-            cameras,
-            network_size: network_size.map_err(|_: String| {
-                parameters.refuse("network_size", "WIDTHxHEIGHT, for example 384x256")
-            })?,
-            depth_head: optional("depth_head")?,
-            parity: match parameters.choice("parity", &["stop", "warn"])?.as_str() {
+            onnxruntime: parameters.optional("onnxruntime")?.map(PathBuf::from),
+            threads,
+            network_size: size.map_err(|reason: String| parameters.refuse("network_size", reason))?,
+            depth_head: parameters.optional("depth_head")?,
+            parity: match parameters.text("parity")?.as_str() {
                 "warn" => Parity::Warn,
                 _ => Parity::Stop,
             },
+            depth_encoding: match parameters.text("depth_encoding")?.as_str() {
+                "16UC1" => DepthEncoding::Millimeters,
+                _ => DepthEncoding::Meters,
+            },
+            taps: match parameters.text("feature_taps")?.as_str() {
+                "all" => Taps::All,
+                _ => Taps::Last,
+            },
         })
     }
-
-    /// The cameras; one without a name when none is named.
-    pub fn camera_names(&self) -> Vec<String> {
-        if self.cameras.is_empty() { vec![String::new()] } else { self.cameras.clone() }
-    }
 }
 
-/// What is wrong with camera names, which become parts of topic names.
-fn wrong_names(names: &[String]) -> Option<String> {
-    let allowed = |name: &String| {
-        name.chars().next().is_some_and(|first| first.is_ascii_alphabetic())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-    };
-    let repeated = (1..names.len()).any(|index| names[..index].contains(&names[index]));
-    (repeated || !names.iter().all(allowed))
-        .then(|| "different names of letters, digits and underscores that begin with a letter".to_owned())
+/// The cameras; one without a name when none is named.
+///
+/// # Errors
+/// When a name comes twice.
+pub fn camera_names(parameters: &Parameters) -> Result<Vec<String>, ParameterError> {
+    let names = parameters.texts("cameras")?;
+    if (1..names.len()).any(|index| names[..index].contains(&names[index])) {
+        return Err(parameters.refuse("cameras", "different names"));
+    }
+    Ok(if names.is_empty() { vec![String::new()] } else { names })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn camera_names_become_topics() {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(wrong_names(&names(&["front", "rear_2"])), None);
-        for wrong in [&["front", "front"][..], &["2nd"], &["a/b"], &[""]] {
-            assert!(wrong_names(&names(wrong)).is_some(), "{wrong:?}");
-        }
-    }
+/// From when on diagnostics warn; they follow their parameters at once.
+///
+/// # Errors
+/// When the table does not declare them.
+pub fn thresholds(parameters: &Parameters) -> Result<Thresholds, ParameterError> {
+    Ok(Thresholds {
+        max_age_secs: parameters.number("max_age_secs")?,
+        input_timeout_secs: parameters.number("input_timeout_secs")?,
+    })
 }

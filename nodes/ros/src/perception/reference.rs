@@ -1,0 +1,220 @@
+//! What `perception_node` declares.
+
+use calibration::Size;
+
+use crate::declare::{Allowed, Change, Declared, Direction, Preset, Reference, Topic};
+use crate::diagnostics;
+
+/// What `perception_node` declares.
+pub const REFERENCE: Reference = Reference {
+    name: "perception_node",
+    about: "Camera images in; metric depth, points and features out, from one pass of the encoder.",
+    managed: true,
+    parameters: PARAMETERS,
+    topics: TOPICS,
+    services: &[],
+};
+
+const PARAMETERS: &[Declared] = &[
+    Declared {
+        name: "bundle",
+        preset: Preset::Text(""),
+        unit: "",
+        description: "folder of the model bundle; required",
+        allowed: Allowed::Any,
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "engine",
+        preset: Preset::Text("onnx"),
+        unit: "",
+        description: "what runs the networks; onnx: ONNX Runtime on the CPU",
+        allowed: Allowed::Choices(&["onnx"]),
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "onnxruntime",
+        preset: Preset::Text(""),
+        unit: "",
+        description: "file libonnxruntime.so.*; empty: what the environment variable PIXIO_ONNXRUNTIME names",
+        allowed: Allowed::Any,
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "threads",
+        preset: Preset::Integer(0),
+        unit: "threads",
+        description: "threads of one network; 0: all cores",
+        allowed: Allowed::Integers(0, 1024),
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "cameras",
+        preset: Preset::Texts(&[]),
+        unit: "",
+        description: "names of the cameras: inputs become <camera>/image, outputs ~/<camera>/...; empty: one without a name",
+        allowed: Allowed::Texts {
+            expected: "different names of letters, digits and underscores that begin with a letter",
+            fits: is_camera_name,
+        },
+        change: Change::AtStart,
+    },
+    Declared {
+        name: "network_size",
+        preset: Preset::Text(""),
+        unit: "pixels",
+        description: "input of the network; empty: the bundle's size that keeps most of each camera's image",
+        allowed: Allowed::Texts {
+            expected: "WIDTHxHEIGHT, for example 384x256",
+            fits: |text| text.parse::<Size>().is_ok(),
+        },
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "depth_head",
+        preset: Preset::Text(""),
+        unit: "",
+        description: "name of the bundle's head for depth; empty: the only one, or the one named depth",
+        allowed: Allowed::Any,
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "parity",
+        preset: Preset::Text("stop"),
+        unit: "",
+        description: "when the engine's numbers are out of tolerance against the bundle's golden outputs; \
+                      stop: configuration fails; warn: publish all the same, diagnostics say ERROR",
+        allowed: Allowed::Choices(&["stop", "warn"]),
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "depth_encoding",
+        preset: Preset::Text("32FC1"),
+        unit: "",
+        description: "32FC1: metres, NaN where unknown; 16UC1: millimetres, 0 where unknown or beyond 65.534 m",
+        allowed: Allowed::Choices(&["32FC1", "16UC1"]),
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "feature_taps",
+        preset: Preset::Text("last"),
+        unit: "",
+        description: "which of the bundle's taps the feature topics carry; all: one below the other",
+        allowed: Allowed::Choices(&["last", "all"]),
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "max_age_secs",
+        preset: Preset::Number(0.5),
+        unit: "s",
+        description: "diagnostics warn when results are older than this (99 of 100)",
+        allowed: Allowed::Numbers(0.001, 3600.0),
+        change: Change::Anytime,
+    },
+    Declared {
+        name: "input_timeout_secs",
+        preset: Preset::Number(5.0),
+        unit: "s",
+        description: "diagnostics say ERROR when a camera that had sent images is silent for so long",
+        allowed: Allowed::Numbers(0.1, 3600.0),
+        change: Change::Anytime,
+    },
+];
+
+fn is_camera_name(name: &str) -> bool {
+    name.chars().next().is_some_and(|first| first.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+const OUT: &str = "reliable, volatile, keep last 1";
+
+const TOPICS: &[Topic] = &[
+    Topic {
+        name: "image",
+        kind: "sensor_msgs/msg/Image",
+        direction: Direction::In,
+        per_camera: true,
+        qos: "reliable when every publisher offers it, else best effort; volatile, keep last 1",
+        description: "the camera's image",
+    },
+    Topic {
+        name: "camera_info",
+        kind: "sensor_msgs/msg/CameraInfo",
+        direction: Direction::In,
+        per_camera: true,
+        qos: "best effort, volatile, keep last 1",
+        description: "the camera's calibration; the newest one counts, whatever its stamp",
+    },
+    Topic {
+        name: "~/depth/image_rect",
+        kind: "sensor_msgs/msg/Image",
+        direction: Direction::Out,
+        per_camera: true,
+        qos: OUT,
+        description: "32FC1: metres along Z (REP 118), NaN where unknown; tightly packed; stamp and frame of the image",
+    },
+    Topic {
+        name: "~/depth/camera_info",
+        kind: "sensor_msgs/msg/CameraInfo",
+        direction: Direction::Out,
+        per_camera: true,
+        qos: OUT,
+        description: "K and P for the depth's size, D zero, R identity; constant for a frame_id",
+    },
+    Topic {
+        name: "~/color/image_rect",
+        kind: "sensor_msgs/msg/Image",
+        direction: Direction::Out,
+        per_camera: true,
+        qos: OUT,
+        description: "rgb8: what the network saw, at the depth's size",
+    },
+    Topic {
+        name: "~/points",
+        kind: "sensor_msgs/msg/PointCloud2",
+        direction: Direction::Out,
+        per_camera: true,
+        qos: OUT,
+        description: "organised; x y z (metres, optical frame) and rgb; NaN where unknown",
+    },
+    Topic {
+        name: "~/features/cls",
+        kind: "sensor_msgs/msg/Image",
+        direction: Direction::Out,
+        per_camera: true,
+        qos: OUT,
+        description: "32FC1: one class token a row, the width is the token's",
+    },
+    Topic {
+        name: "~/features/patches",
+        kind: "sensor_msgs/msg/Image",
+        direction: Direction::Out,
+        per_camera: true,
+        qos: OUT,
+        description: "32FC1: one patch token a row, patches row by row, the width is the token's",
+    },
+    Topic {
+        name: "~/features/info",
+        kind: "std_msgs/msg/String",
+        direction: Direction::Out,
+        per_camera: true,
+        qos: "reliable, transient local, keep last 1",
+        description: "JSON: encoder id, taps, grid, geometry (docs/features.md); after the first image",
+    },
+    diagnostics::TOPIC,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn camera_names_become_topics() {
+        for name in ["front", "rear_2"] {
+            assert!(is_camera_name(name), "{name}");
+        }
+        for name in ["2nd", "a/b", "", "_x"] {
+            assert!(!is_camera_name(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! A camera as its camera info describes it, and its way through the pipeline; made anew when either changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use calibration::{CameraModel, Size};
+use network::Manifest;
+use perception::points::Rays;
+use perception::{CameraView, Engine, Pipeline};
+use r2r::sensor_msgs::msg::CameraInfo;
+use serde_json::json;
+
+use super::inference::FrameError;
+use super::inputs::FrameIn;
+use super::settings::Settings;
+use super::statistics::Fault;
+use crate::convert;
+
+/// Intrinsics that differ by less, in pixels, are the same: calibrations do not know more.
+const SAME_PIXELS: f64 = 1e-6;
+
+/// One camera's way through the pipeline, and the camera of its results.
+pub struct Setup {
+    pub view: CameraView,
+    /// The camera of depth and colour.
+    pub camera: CameraModel,
+    pub rays: Rays,
+    frame_id: String,
+}
+
+/// What a setup was made from.
+struct Made {
+    info: Arc<CameraInfo>,
+    frame_id: String,
+    size: Size,
+}
+
+/// The setup of a camera topic, and the cameras that its results had so far.
+#[derive(Default)]
+pub struct Cameras {
+    /// The last setup or why there is none, so that neither is worked out for every frame.
+    current: Option<(Made, Result<Setup, FrameError>)>,
+    /// The camera of each frame_id. Map builders take a frame's intrinsics for constant: nvblox aborts when they change.
+    constant: BTreeMap<String, CameraModel>,
+}
+
+impl Cameras {
+    /// The setup for a frame, and whether it is new.
+    pub fn of<E: Engine>(
+        &mut self,
+        frame_id: &str,
+        size: Size,
+        frame: &FrameIn,
+        pipeline: &mut Pipeline<E>,
+        settings: &Settings,
+    ) -> Result<(&mut Setup, bool), FrameError> {
+        let info = frame.info.as_ref().ok_or_else(|| {
+            FrameError::new(Fault::CameraInfo, format!("no camera_info has come yet on {}", frame.info_topic))
+        })?;
+        let same =
+            |made: &Made| made.frame_id == frame_id && made.size == size && same_camera(&made.info, info);
+        let is_new = !self.current.as_ref().is_some_and(|(made, _)| same(made));
+        if is_new {
+            let made = Made { info: info.clone(), frame_id: frame_id.to_owned(), size };
+            // The old one goes first: two of them may not fit into memory.
+            self.current = None;
+            let setup = self.make(&made, pipeline, settings);
+            self.current = Some((made, setup));
+        }
+        match &mut self.current {
+            Some((_, Ok(setup))) => Ok((setup, is_new)),
+            Some((_, Err(error))) => Err(error.clone()),
+            None => Err(FrameError::new(Fault::CameraInfo, "no camera")),
+        }
+    }
+
+    fn make<E: Engine>(
+        &mut self,
+        made: &Made,
+        pipeline: &mut Pipeline<E>,
+        settings: &Settings,
+    ) -> Result<Setup, FrameError> {
+        let wrong = |reason: &dyn std::fmt::Display| {
+            FrameError::new(Fault::CameraInfo, format!("camera_info: {reason}"))
+        };
+        let engine = |error: perception::PipelineError| FrameError::new(Fault::Engine, error);
+        let info = convert::camera_info(&made.info).map_err(|reason| wrong(&reason))?;
+        // K is not used for a rectified image, but all zeros say that the camera is not calibrated.
+        if info.k.iter().any(|value| !value.is_finite()) || info.k.iter().all(|value| *value == 0.0) {
+            return Err(wrong(&format!("K: expected the matrix of a calibrated camera, got {:?}", info.k)));
+        }
+        let model = info.rectified().map_err(|error| wrong(&error))?;
+        let view = pipeline.view(made.size, settings.network_size).map_err(engine)?;
+        let (camera, _) = view.network_camera(&model).map_err(|error| wrong(&error))?;
+        let camera = self.constant(&made.frame_id, camera)?;
+        let rays = Rays::new(&camera);
+        Ok(Setup { view, camera, rays, frame_id: made.frame_id.clone() })
+    }
+
+    /// The camera that results of a frame_id have, which is the first that it had.
+    fn constant(&mut self, frame_id: &str, came: CameraModel) -> Result<CameraModel, FrameError> {
+        let first = *self.constant.entry(frame_id.to_owned()).or_insert(came);
+        if close(&first, &came) {
+            return Ok(first);
+        }
+        let tell = |camera: &CameraModel| format!("{} {:?}", camera.size(), camera.intrinsics());
+        let reason = format!(
+            "the camera of frame_id {frame_id:?} changed: its results had {}, and would have {}; consumers take the \
+             camera of a frame for constant, so nothing is published until it is as it was, has another frame_id, or \
+             this node is cleaned up and configured again",
+            tell(&first),
+            tell(&came)
+        );
+        Err(FrameError::new(Fault::ChangedCamera, reason))
+    }
+}
+
+impl Setup {
+    /// What `~/features/info` says; docs/features.md has its schema.
+    pub fn features_json(&self, model: &Manifest, settings: &Settings) -> String {
+        let geometry = self.view.geometry();
+        let (network, resized, image) = (geometry.network(), geometry.resized(), geometry.camera_size());
+        let size = |size: Size| json!({ "width": size.width, "height": size.height });
+        let architecture = &model.architecture;
+        json!({
+            "schema": "pixio/features/1",
+            "model": model.name,
+            "encoder_id": model.encoder_id,
+            "frame_id": self.frame_id,
+            "taps": settings.taps.chosen(&model.taps),
+            "dim": architecture.dim,
+            "class_tokens": architecture.class_tokens,
+            "rows": network.height / architecture.patch,
+            "columns": network.width / architecture.patch,
+            "patch": architecture.patch,
+            "normalised": true,
+            "image": size(image),
+            "resized": size(resized),
+            "crop": geometry.crop(),
+            "network": size(network),
+        })
+        .to_string()
+    }
+}
+
+fn close(a: &CameraModel, b: &CameraModel) -> bool {
+    let (one, other) = (a.intrinsics(), b.intrinsics());
+    let pairs = [(one.fx, other.fx), (one.fy, other.fy), (one.cx, other.cx), (one.cy, other.cy)];
+    a.size() == b.size() && pairs.iter().all(|(one, other)| (one - other).abs() <= SAME_PIXELS)
+}
+
+/// Whether two infos describe the same camera, whatever their stamps.
+fn same_camera(a: &CameraInfo, b: &CameraInfo) -> bool {
+    let about = |info: &CameraInfo| {
+        let roi = (info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height);
+        (info.width, info.height, info.binning_x, info.binning_y, roi)
+    };
+    let bits = |info: &CameraInfo| -> Vec<u64> {
+        // By bits: NaN is the same as NaN, so that its refusal is worked out once.
+        let values = info.k.iter().chain(&info.p).chain(&info.d).chain(&info.r);
+        values.map(|value| value.to_bits()).collect()
+    };
+    about(a) == about(b) && a.distortion_model == b.distortion_model && bits(a) == bits(b)
+}

@@ -1,0 +1,155 @@
+//! An r2r node with the habits of other ROS nodes: described parameters, log topic, ROS time, overrides of qualities of
+//! service. What a node adds itself: a lifecycle ([`crate::lifecycle`]) and diagnostics ([`crate::diagnostics`]).
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::executor::{LocalPool, LocalSpawner};
+use r2r::{Publisher, QosProfile, WrappedTypesupport};
+
+use crate::clock::{ClockInput, RosClock};
+use crate::declare::Reference;
+use crate::names::resolve;
+use crate::parameters::Parameters;
+use crate::parameters::server::{Announcement, ParameterServer};
+use crate::qos::{Entity, Overrides, Qos};
+use crate::rosout::Logger;
+use crate::service::Services;
+
+/// How long one wait for messages lasts; also how soon a stop is noticed.
+const WAIT: Duration = Duration::from_millis(5);
+
+/// A node.
+pub struct RosNode {
+    /// r2r's node.
+    pub node: r2r::Node,
+    /// Its parameters.
+    pub parameters: Parameters,
+    /// Its log.
+    pub logger: Logger,
+    /// ROS time.
+    pub clock: RosClock,
+    full_name: String,
+    tasks: LocalPool,
+    overrides: Overrides,
+    announcement: Announcement,
+    clock_input: ClockInput,
+    clock_qos: QosProfile,
+    jumps: u64,
+}
+
+impl RosNode {
+    /// Gives a node its habits, parameters as the table declares them.
+    ///
+    /// # Errors
+    /// A parameter that is not known or not allowed, or what the middleware refuses.
+    pub fn new(mut node: r2r::Node, logger: Logger, reference: &Reference) -> Result<Self> {
+        let full_name = node.fully_qualified_name().context("the node's name")?;
+        let (parameters, overrides) = Parameters::of(&node, reference)?;
+        let mut overrides = Overrides::new(overrides);
+        let clock = RosClock::default();
+        let tasks = LocalPool::new();
+
+        let clock_qos = QosProfile::default().keep_last(1).best_effort();
+        let clock_qos = overrides.declare(&parameters, "/clock", Entity::Subscription, clock_qos)?.profile;
+        let events_qos = QosProfile::parameter_events();
+        let events_qos =
+            overrides.declare(&parameters, "/parameter_events", Entity::Publisher, events_qos)?.profile;
+        let events = node.create_publisher("/parameter_events", events_qos).context("/parameter_events")?;
+        let server = ParameterServer::new(
+            parameters.clone(),
+            events,
+            full_name.clone(),
+            clock.clone(),
+            logger.clone(),
+        );
+        let announcement = ParameterServer::serve(&mut node, &tasks.spawner(), server)?;
+        let clock_input = ClockInput::default();
+        let mut ros = Self {
+            node,
+            parameters,
+            logger,
+            clock,
+            full_name,
+            tasks,
+            overrides,
+            announcement,
+            clock_input,
+            clock_qos,
+            jumps: 0,
+        };
+        ros.follow_clock()?;
+        ros.jumps = ros.clock.jumps();
+        Ok(ros)
+    }
+
+    /// Namespace and name.
+    pub fn full_name(&self) -> &str {
+        &self.full_name
+    }
+
+    /// Runs tasks on the thread that spins.
+    pub fn spawner(&self) -> LocalSpawner {
+        self.tasks.spawner()
+    }
+
+    /// Where services are offered.
+    pub fn services<'a>(&'a mut self, spawner: &'a LocalSpawner) -> Services<'a> {
+        Services { node: &mut self.node, spawner, logger: self.logger.clone() }
+    }
+
+    /// The full name of a topic, after remaps.
+    pub fn resolve(&self, topic: &str) -> String {
+        resolve(topic, &self.full_name, std::env::args())
+    }
+
+    /// What holds for one end of a topic, with what parameters say of it.
+    ///
+    /// # Errors
+    /// When an override is refused.
+    pub fn qos(&mut self, topic: &str, entity: Entity, default: QosProfile) -> Result<Qos> {
+        let resolved = self.resolve(topic);
+        Ok(self.overrides.declare(&self.parameters, &resolved, entity, default)?)
+    }
+
+    /// A publisher with the quality of service that parameters say, else `default`.
+    ///
+    /// # Errors
+    /// When an override is refused, or the middleware refuses.
+    pub fn publisher<T: WrappedTypesupport>(
+        &mut self,
+        topic: &str,
+        default: QosProfile,
+    ) -> Result<Publisher<T>> {
+        let qos = self.qos(topic, Entity::Publisher, default)?;
+        self.node.create_publisher(topic, qos.profile).with_context(|| topic.to_owned())
+    }
+
+    /// Whether every override of a quality of service belongs to a topic; asked once when all topics are named.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn all_topics_are_named(&self) -> Result<()> {
+        Ok(self.overrides.all_taken()?)
+    }
+
+    /// Waits a little for messages and runs what they wake. Whether ROS time jumped back meanwhile.
+    ///
+    /// # Errors
+    /// When `/clock` cannot be subscribed.
+    pub fn turn(&mut self) -> Result<bool> {
+        self.node.spin_once(WAIT);
+        // After every wait, because r2r keeps ten messages and then drops the newest.
+        self.tasks.run_until_stalled();
+        self.announcement.turn();
+        self.follow_clock()?;
+        let jumps = self.clock.jumps();
+        Ok(std::mem::replace(&mut self.jumps, jumps) != jumps)
+    }
+
+    fn follow_clock(&mut self) -> Result<()> {
+        let simulated = self.parameters.flag("use_sim_time")?;
+        let spawner = self.tasks.spawner();
+        self.clock_input.follow(&mut self.node, &spawner, &self.clock, simulated, &self.clock_qos)
+    }
+}
