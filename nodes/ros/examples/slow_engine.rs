@@ -1,6 +1,6 @@
 //! `perception_node` on an engine that sleeps 200 ms a frame and computes nothing real: for the tests of what surrounds
 //! it. The environment variable `PIXIO_TEST_DRIFT` spoils its numbers after the golden outputs were made. Every run of
-//! the backbone is printed.
+//! a network is printed.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -58,8 +58,8 @@ fn copy_with_dummy_golden(from: &Path, to: &Path) -> Result<()> {
 fn print_runs(engine: &Dummy, done: &Stop) {
     while !done.is_set() {
         for call in engine.take_calls() {
-            if call == Call::Run("backbone".to_owned()) {
-                println!("backbone ran");
+            if let Call::Run(name) = call {
+                println!("{name} ran");
             }
         }
         std::thread::sleep(Duration::from_millis(10));

@@ -55,6 +55,11 @@ impl RosClock {
         self.0.jumps.load(Ordering::Relaxed)
     }
 
+    /// What happened so far was the start, not a jump.
+    pub(crate) fn forget_jumps(&self) {
+        self.0.jumps.store(0, Ordering::Relaxed);
+    }
+
     fn simulate(&self, simulated: bool) {
         self.0.nanoseconds.store(0, Ordering::Relaxed);
         self.0.simulated.store(simulated, Ordering::Relaxed);

@@ -79,7 +79,7 @@ impl RosNode {
             jumps: 0,
         };
         ros.follow_clock()?;
-        ros.jumps = ros.clock.jumps();
+        ros.clock.forget_jumps();
         Ok(ros)
     }
 

@@ -1,5 +1,6 @@
 //! The parameter services of a node, as rclcpp's nodes have them, and `/parameter_events`.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -154,13 +155,9 @@ impl ParameterServer {
             all || prefixes.iter().any(|prefix| below(name, prefix))
         };
         let names: Vec<String> = self.parameters.lock().keys().filter(listed).cloned().collect();
-        let mut found: Vec<String> = names
-            .iter()
-            .filter_map(|name| name.rsplit_once('.'))
-            .map(|(prefix, _)| prefix.to_owned())
-            .collect();
-        found.dedup();
-        msg::ListParametersResult { names, prefixes: found }
+        let before = |name: &String| name.rsplit_once('.').map(|(prefix, _)| prefix.to_owned());
+        let found: BTreeSet<String> = names.iter().filter_map(before).collect();
+        msg::ListParametersResult { names, prefixes: found.into_iter().collect() }
     }
 
     fn descriptors(&self, names: &[String]) -> Vec<msg::ParameterDescriptor> {

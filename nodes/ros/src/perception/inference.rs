@@ -20,6 +20,9 @@ use crate::throttle::Throttle;
 /// How often one kind of error of one camera is logged.
 const LOG_PERIOD: Duration = Duration::from_secs(5);
 
+/// So many kinds are told apart, whatever comes.
+const MOST_KINDS: usize = 32;
+
 /// Why a frame was not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameError {
@@ -49,7 +52,8 @@ struct Camera {
     outputs: Outputs,
     statistics: Statistics,
     setups: Cameras,
-    logged: BTreeMap<Fault, Throttle>,
+    /// One throttle for each kind of reason.
+    logged: BTreeMap<String, Throttle>,
 }
 
 impl<E: Engine> Inference<E> {
@@ -158,12 +162,34 @@ impl Camera {
     /// One error of a kind every few seconds, and a count of all.
     fn report(&mut self, frame: &FrameIn, error: &FrameError, logger: &Logger) {
         self.statistics.fault(error.fault, &error.reason);
-        let throttle = self.logged.entry(error.fault).or_insert_with(|| Throttle::new(LOG_PERIOD));
+        let kind = kind(&error.reason);
+        if !self.logged.contains_key(&kind) && self.logged.len() == MOST_KINDS {
+            self.logged.clear();
+        }
+        let throttle = self.logged.entry(kind).or_insert_with(|| Throttle::new(LOG_PERIOD));
         let Some(suppressed) = throttle.ready(Instant::now()) else { return };
         let more = if suppressed == 0 { String::new() } else { format!(" ({suppressed} more not logged)") };
         let stamp = convert::stamp(&frame.image.header.stamp);
         let (topic, reason) = (&frame.topic, &error.reason);
         let name = if self.name.is_empty() { String::new() } else { format!("camera {}: ", self.name) };
         logger.error(format!("{name}image stamped {stamp} of {topic}: {reason}{more}"));
+    }
+}
+
+/// What a reason is about: its words before the first colon, without the numbers that differ from frame to frame.
+fn kind(reason: &str) -> String {
+    let about = reason.split(':').next().unwrap_or_default();
+    about.chars().filter(|c| c.is_alphabetic()).take(32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_of_a_kind_are_throttled_together() {
+        assert_eq!(kind("JPEG of 120 bytes: cut off"), kind("JPEG of 99 bytes: cut off"));
+        assert_ne!(kind("data: expected 3"), kind("step: expected 3"));
+        assert_eq!(kind(""), "");
     }
 }

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use perception::Engine;
 
-use crate::clock;
 use crate::diagnostics::{Diagnostics, Status};
 use crate::latest::Latest;
 use crate::lifecycle::{Lifecycle, Managed, Outcome, Step, machine::State};
@@ -70,6 +69,7 @@ where
         loading: None,
         about: None,
         jumps_logged: Throttle::new(LOG_PERIOD),
+        last_jump: None,
         worker: None,
         ended: None,
     };
@@ -97,6 +97,7 @@ struct Perception<E: Engine, F> {
     loading: Option<JoinHandle<Result<Loaded<E>>>>,
     about: Option<About>,
     jumps_logged: Throttle,
+    last_jump: Option<Instant>,
     worker: Option<Worker>,
     ended: Option<Outcome>,
 }
@@ -143,9 +144,11 @@ where
     /// ROS time jumped: nothing is counted across the jump; [`Moments`] drops what lies in the future now.
     fn forget_old_time(&mut self, ros: &RosNode) {
         self.statistics.iter().for_each(Statistics::forget_old_time);
-        if self.jumps_logged.ready(Instant::now()).is_some() {
-            let now = clock::time(ros.clock.nanoseconds());
-            ros.logger.warn(format!("ROS time jumped to {}.{:09}", now.sec, now.nanosec));
+        let now = Instant::now();
+        self.last_jump = Some(now);
+        if self.jumps_logged.ready(now).is_some() {
+            let time = ros.clock.now();
+            ros.logger.warn(format!("ROS time jumped to {}.{:09}", time.sec, time.nanosec));
         }
     }
 
@@ -154,6 +157,9 @@ where
         let mut whole = Status::new("", lifecycle.state().label());
         if let Some(reason) = lifecycle.last_failure() {
             whole.error(reason);
+        }
+        if self.last_jump.is_some_and(|jump| now.saturating_duration_since(jump) <= statistics::LENGTH) {
+            whole.warn("ROS time jumped");
         }
         if let Some(about) = &self.about {
             about.tell(&mut whole);

@@ -19,6 +19,9 @@ use crate::convert;
 /// Intrinsics that differ by less, in pixels, are the same: calibrations do not know more.
 const SAME_PIXELS: f64 = 1e-6;
 
+/// So many frames of one camera topic are remembered; a driver that counts in the name would fill the memory.
+const MOST_FRAMES: usize = 64;
+
 /// One camera's way through the pipeline, and the camera of its results.
 pub struct Setup {
     pub view: CameraView,
@@ -99,6 +102,10 @@ impl Cameras {
 
     /// The camera that results of a frame_id have, which is the first that it had.
     fn constant(&mut self, frame_id: &str, came: CameraModel) -> Result<CameraModel, FrameError> {
+        if !self.constant.contains_key(frame_id) && self.constant.len() == MOST_FRAMES {
+            let reason = format!("frame_id: expected at most {MOST_FRAMES} different ones, got one more");
+            return Err(FrameError::new(Fault::ChangedCamera, reason));
+        }
         let first = *self.constant.entry(frame_id.to_owned()).or_insert(came);
         if close(&first, &came) {
             return Ok(first);

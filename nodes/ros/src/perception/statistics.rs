@@ -10,7 +10,7 @@ use crate::diagnostics::Status;
 use crate::window::{Window, lost};
 
 /// Rates, ages and reasons are about the last ten seconds.
-const LENGTH: Duration = Duration::from_secs(10);
+pub const LENGTH: Duration = Duration::from_secs(10);
 /// A larger share of frames lost on the way is worth a warning.
 const MOST_LOST: f64 = 0.1;
 /// Two machines' clocks may differ by so many seconds before results look as if they came from the future.
