@@ -17,7 +17,7 @@ pub fn stamp(time: &Time) -> Stamp {
 /// # Errors
 /// When the encoding is not known, the byte order is big endian, or the data do not hold the image.
 pub fn image(message: &msg::Image) -> Result<ImageView<'_>, ImageError> {
-    let encoding: Encoding = message.encoding.parse()?;
+    let encoding = Encoding::of_message(&message.encoding, message.is_bigendian != 0)?;
     let size = Size { width: message.width as usize, height: message.height as usize };
     ImageView::new(&message.data, size, message.step as usize, encoding)
 }

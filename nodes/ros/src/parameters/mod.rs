@@ -236,6 +236,9 @@ fn allow(declared: &Declared, came: ParameterValue) -> Result<ParameterValue, Pa
     let value = match (&declared.preset, came) {
         (Preset::Number(_), Integer(whole)) => Double(whole as f64),
         (Preset::Texts(_), NotSet) => StringArray(Vec::new()),
+        // rcl reads the plain words as numbers.
+        (Preset::Text(_), Double(value)) if value.is_nan() => String("nan".to_owned()),
+        (Preset::Text(_), Double(value)) if value == f64::INFINITY => String("inf".to_owned()),
         (_, came) => came,
     };
     let of_type = matches!(

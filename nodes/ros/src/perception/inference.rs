@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use perception::{Engine, ImageView, Pipeline};
+use perception::{Decompressor, Engine, ImageView, Pipeline};
 
-use super::inputs::FrameIn;
+use super::inputs::{FrameIn, Picture};
 use super::load::Loaded;
 use super::moment::Moments;
 use super::outputs::{Asked, Outputs, Results};
@@ -52,6 +52,7 @@ struct Camera {
     outputs: Outputs,
     statistics: Statistics,
     setups: Cameras,
+    decompressor: Decompressor,
     /// One throttle for each kind of reason.
     logged: BTreeMap<String, Throttle>,
 }
@@ -71,10 +72,13 @@ impl<E: Engine> Inference<E> {
             outputs: outputs.clone(),
             statistics: statistics.clone(),
             setups: Cameras::default(),
+            decompressor: Decompressor::default(),
             logged: BTreeMap::new(),
         };
         let cameras = cameras.iter().zip(outputs).zip(statistics).map(camera).collect();
-        Self { pipeline: loaded.pipeline, settings: loaded.settings, moments, cameras, logger }
+        let Loaded { mut pipeline, settings, .. } = loaded;
+        pipeline.set_far_policy(settings.far);
+        Self { pipeline, settings, moments, cameras, logger }
     }
 
     /// Takes newest frames, cameras in turn, until the slots are closed. A frame that cannot be used costs that frame.
@@ -83,7 +87,7 @@ impl<E: Engine> Inference<E> {
             let camera = &mut self.cameras[index];
             let asked = camera.outputs.asked();
             camera.statistics.asked(asked.wanted().anything());
-            let stamp = convert::stamp(&frame.image.header.stamp);
+            let stamp = convert::stamp(&frame.picture.header().stamp);
             if !asked.wanted().anything() || self.moments.is_past(frame.moment, stamp) {
                 continue;
             }
@@ -99,15 +103,16 @@ impl<E: Engine> Inference<E> {
     }
 
     fn infer(&mut self, index: usize, frame: &FrameIn, asked: Asked) -> Result<Results, FrameError> {
-        let image = convert::image(&frame.image).map_err(|error| FrameError::new(Fault::Image, error))?;
         let camera = &mut self.cameras[index];
-        let (setup, is_new) = camera.setups.of(
-            &frame.image.header.frame_id,
-            image.size(),
-            frame,
-            &mut self.pipeline,
-            &self.settings,
-        )?;
+        let unreadable = |error: &dyn std::fmt::Display| FrameError::new(Fault::Image, error);
+        let image = match &frame.picture {
+            Picture::Raw(message) => convert::image(message).map_err(|error| unreadable(&error))?,
+            Picture::Compressed(message) => {
+                let decoded = camera.decompressor.decode(&message.format, &message.data);
+                decoded.map_err(|error| unreadable(&error))?
+            }
+        };
+        let (setup, is_new) = camera.setups.of(image.size(), frame, &mut self.pipeline, &self.settings)?;
         if is_new {
             let described = setup.features_json(self.pipeline.bundle().manifest(), &self.settings);
             let told = camera.outputs.describe_features(described);
@@ -130,7 +135,7 @@ fn compute<E: Engine>(
     settings: &Settings,
 ) -> Result<Results, FrameError> {
     let broken = |error: &dyn std::fmt::Display| FrameError::new(Fault::Engine, error);
-    let header = || frame.image.header.clone();
+    let header = || frame.picture.header().clone();
     let outputs = pipeline.run(&mut setup.view, image, asked.wanted()).map_err(|error| broken(&error))?;
     let size = setup.camera.size();
     let points = match (outputs.depth, outputs.color) {
@@ -148,7 +153,7 @@ fn compute<E: Engine>(
     };
     Ok(Results {
         moment: frame.moment,
-        stamp: convert::stamp(&frame.image.header.stamp),
+        stamp: convert::stamp(&frame.picture.header().stamp),
         depth: depth.map(|depth| convert::depth_message(header(), depth, settings.depth_encoding)),
         camera_info: asked.camera_info.then(|| convert::rectified_camera_message(header(), &setup.camera)),
         color: color.map(|rgb| convert::color_message(header(), size, rgb)),
@@ -169,7 +174,7 @@ impl Camera {
         let throttle = self.logged.entry(kind).or_insert_with(|| Throttle::new(LOG_PERIOD));
         let Some(suppressed) = throttle.ready(Instant::now()) else { return };
         let more = if suppressed == 0 { String::new() } else { format!(" ({suppressed} more not logged)") };
-        let stamp = convert::stamp(&frame.image.header.stamp);
+        let stamp = convert::stamp(&frame.picture.header().stamp);
         let (topic, reason) = (&frame.topic, &error.reason);
         let name = if self.name.is_empty() { String::new() } else { format!("camera {}: ", self.name) };
         logger.error(format!("{name}image stamped {stamp} of {topic}: {reason}{more}"));

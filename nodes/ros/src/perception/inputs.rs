@@ -9,14 +9,17 @@ use futures::task::LocalSpawnExt;
 use futures::{FutureExt, Stream, StreamExt};
 use r2r::QosProfile;
 use r2r::qos::ReliabilityPolicy;
-use r2r::sensor_msgs::msg::{CameraInfo, Image};
+use r2r::sensor_msgs::msg::{CameraInfo, CompressedImage, Image};
+use r2r::std_msgs::msg::Header;
 
 use super::moment::{Moment, Moments};
 use super::statistics::Statistics;
 use crate::convert;
 use crate::latest::Latest;
+use crate::names::resolve;
 use crate::qos::{Entity, Qos};
 use crate::ros_node::RosNode;
+use crate::rosout::Logger;
 use crate::throttle::Throttle;
 
 /// How often the publishers' offers are looked at.
@@ -25,9 +28,25 @@ const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
 /// How often a camera's jumps are logged.
 const LOG_PERIOD: Duration = Duration::from_secs(5);
 
-/// An image as it came, with the newest camera info of its camera.
+/// An image as it came.
+pub enum Picture {
+    Raw(Image),
+    Compressed(CompressedImage),
+}
+
+impl Picture {
+    /// Stamp and frame.
+    pub fn header(&self) -> &Header {
+        match self {
+            Self::Raw(image) => &image.header,
+            Self::Compressed(image) => &image.header,
+        }
+    }
+}
+
+/// An image with the newest camera info of its camera.
 pub struct FrameIn {
-    pub image: Image,
+    pub picture: Picture,
     pub info: Option<Arc<CameraInfo>>,
     /// The full names of the topics, for people.
     pub topic: Arc<str>,
@@ -59,6 +78,8 @@ struct Topic {
 /// The subscriptions of all cameras; there are none while the node is not active.
 pub struct Inputs {
     inputs: Vec<Input>,
+    /// Whether images come compressed.
+    compressed: bool,
     moments: Moments,
     frames: Option<Arc<Latest<FrameIn>>>,
     followed: Option<Instant>,
@@ -75,8 +96,11 @@ impl Inputs {
         statistics: &[Statistics],
         moments: Moments,
     ) -> Result<Self> {
+        let compressed = ros.parameters.text("image_transport")? == "compressed";
         let mut topic = |camera: &String, name: &str, qos: QosProfile| -> Result<Topic> {
             let name = if camera.is_empty() { name.to_owned() } else { format!("{camera}/{name}") };
+            let name =
+                if compressed && name.ends_with("image") { compressed_topic(ros, &name) } else { name };
             let qos = ros.qos(&name, Entity::Subscription, qos)?;
             Ok(Topic { resolved: ros.resolve(&name).into(), name, qos })
         };
@@ -95,7 +119,7 @@ impl Inputs {
                 subscribed_info: None,
             });
         }
-        Ok(Self { inputs, moments, frames: None, followed: None })
+        Ok(Self { inputs, compressed, moments, frames: None, followed: None })
     }
 
     /// Subscribes to camera infos now and to images as their publishers offer them; frames go into `frames`.
@@ -167,29 +191,55 @@ impl Inputs {
             (false, true) => profile.reliable(),
             (false, false) => profile.best_effort(),
         };
-        let stream = ros.node.subscribe::<Image>(name, profile).context(name.clone())?;
-        let (newest, statistics, logger) =
-            (input.newest_info.clone(), input.statistics.clone(), ros.logger.clone());
-        let (topic, info_topic) = (input.image.resolved.clone(), input.info.resolved.clone());
+        let name = name.clone();
+        let put = input.putting(index, frames, moments, ros.logger.clone());
+        let handle = if self.compressed {
+            let stream = ros.node.subscribe::<CompressedImage>(&name, profile).context(name)?;
+            each(ros, stream.map(Picture::Compressed), put)?
+        } else {
+            let stream = ros.node.subscribe::<Image>(&name, profile).context(name)?;
+            each(ros, stream.map(Picture::Raw), put)?
+        };
+        input.subscribed = Some((reliable, handle));
+        Ok(())
+    }
+}
+
+impl Input {
+    /// What puts this camera's images into its slot.
+    fn putting(
+        &self,
+        index: usize,
+        frames: Arc<Latest<FrameIn>>,
+        moments: Moments,
+        logger: Logger,
+    ) -> impl FnMut(Picture) + use<> {
+        let (newest, statistics) = (self.newest_info.clone(), self.statistics.clone());
+        let (topic, info_topic) = (self.image.resolved.clone(), self.info.resolved.clone());
         let mut back = Throttle::new(LOG_PERIOD);
-        let put = move |image: Image| {
-            let stamp = convert::stamp(&image.header.stamp);
-            if statistics.arrived(stamp) {
-                // Results keep the order in which images arrived; only what was counted of the old time is forgotten.
-                if back.ready(Instant::now()).is_some() {
-                    logger.warn(format!("{topic}: stamps went back to {stamp}"));
-                }
+        move |picture: Picture| {
+            let stamp = convert::stamp(&picture.header().stamp);
+            // Results keep the order in which images arrived; only what was counted of the old time is forgotten.
+            if statistics.arrived(stamp) && back.ready(Instant::now()).is_some() {
+                logger.warn(format!("{topic}: stamps went back to {stamp}"));
             }
             let info = newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let (topic, info_topic) = (topic.clone(), info_topic.clone());
-            let frame = FrameIn { image, info, topic, info_topic, moment: moments.now() };
+            let frame = FrameIn { picture, info, topic, info_topic, moment: moments.now() };
             if frames.put(index, frame).is_some() {
                 statistics.replaced();
             }
-        };
-        input.subscribed = Some((reliable, each(ros, stream, put)?));
-        Ok(())
+        }
     }
+}
+
+/// Where compressed images of an image topic come: below the topic that it is remapped to, as `image_transport` has it,
+/// unless it is remapped itself.
+fn compressed_topic(ros: &RosNode, image: &str) -> String {
+    let own = format!("{image}/compressed");
+    let remapped = ros.resolve(&own);
+    let is_remapped = remapped != resolve(&own, ros.full_name(), []);
+    if is_remapped { remapped } else { format!("{}/compressed", ros.resolve(image)) }
 }
 
 /// Hands every message of a stream on, on the thread that spins, until the handle ends it.

@@ -88,6 +88,40 @@ const PARAMETERS: &[Declared] = &[
         change: Change::Unconfigured,
     },
     Declared {
+        name: "image_transport",
+        preset: Preset::Text("raw"),
+        unit: "",
+        description: "raw: Image on image; compressed: CompressedImage on image/compressed (JPEG, PNG)",
+        allowed: Allowed::Choices(&["raw", "compressed"]),
+        change: Change::AtStart,
+    },
+    Declared {
+        name: "rectify",
+        preset: Preset::Flag(true),
+        unit: "",
+        description: "take the distortion that camera_info names (K, D, R, P) out of the image first; \
+                      false: the image is rectified already, P counts",
+        allowed: Allowed::Any,
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "output_size",
+        preset: Preset::Text("network"),
+        unit: "",
+        description: "size of depth, colour and points; network: the network's input; image: the camera's image",
+        allowed: Allowed::Choices(&["network", "image"]),
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "far_policy",
+        preset: Preset::Text("nan"),
+        unit: "",
+        description: "depth at or beyond the head's largest; nan: unknown (nvblox lets infinity through); \
+                      inf: too far (REP 117); clamp: the largest depth",
+        allowed: Allowed::Choices(&["nan", "inf", "clamp"]),
+        change: Change::Unconfigured,
+    },
+    Declared {
         name: "depth_encoding",
         preset: Preset::Text("32FC1"),
         unit: "",
@@ -127,6 +161,7 @@ fn is_camera_name(name: &str) -> bool {
 }
 
 const OUT: &str = "reliable, volatile, keep last 1";
+const FOLLOWING: &str = "reliable when every publisher offers it, else best effort; volatile, keep last 1";
 
 const TOPICS: &[Topic] = &[
     Topic {
@@ -134,8 +169,17 @@ const TOPICS: &[Topic] = &[
         kind: "sensor_msgs/msg/Image",
         direction: Direction::In,
         per_camera: true,
-        qos: "reliable when every publisher offers it, else best effort; volatile, keep last 1",
-        description: "the camera's image",
+        qos: FOLLOWING,
+        description: "the camera's image, with image_transport raw: rgb8 bgr8 rgba8 bgra8 mono8 mono16 yuv422 (both \
+                      orders) nv12 nv21 nv24 and 8-bit Bayer; 16 bit little endian",
+    },
+    Topic {
+        name: "image/compressed",
+        kind: "sensor_msgs/msg/CompressedImage",
+        direction: Direction::In,
+        per_camera: true,
+        qos: FOLLOWING,
+        description: "with image_transport compressed: JPEG or PNG; below the topic that image is remapped to",
     },
     Topic {
         name: "camera_info",
@@ -151,7 +195,8 @@ const TOPICS: &[Topic] = &[
         direction: Direction::Out,
         per_camera: true,
         qos: OUT,
-        description: "32FC1: metres along Z (REP 118), NaN where unknown; tightly packed; stamp and frame of the image",
+        description: "32FC1: metres along Z (REP 118), NaN where unknown; or 16UC1 (depth_encoding); tightly packed; stamp and \
+                      frame of the image",
     },
     Topic {
         name: "~/depth/camera_info",
@@ -167,7 +212,7 @@ const TOPICS: &[Topic] = &[
         direction: Direction::Out,
         per_camera: true,
         qos: OUT,
-        description: "rgb8: what the network saw, at the depth's size",
+        description: "rgb8: what the network saw, or the whole (rectified) image, at the depth's size",
     },
     Topic {
         name: "~/points",

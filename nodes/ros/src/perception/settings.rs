@@ -1,8 +1,10 @@
 //! The parameters of `perception_node`, as the code uses them.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use calibration::Size;
+use perception::{FarPolicy, OutputSize};
 
 use super::statistics::Thresholds;
 use crate::convert::DepthEncoding;
@@ -60,6 +62,12 @@ pub struct Settings {
     pub depth_head: Option<String>,
     /// What happens when the parity self-test fails.
     pub parity: Parity,
+    /// Whether distortion is taken out of the image first; else it is taken as rectified.
+    pub rectify: bool,
+    /// Size of depth and colour.
+    pub output: OutputSize,
+    /// What becomes of depths that are too far.
+    pub far: FarPolicy,
     /// How depth is written.
     pub depth_encoding: DepthEncoding,
     /// Which taps the feature topics carry.
@@ -91,6 +99,9 @@ impl Settings {
                 "warn" => Parity::Warn,
                 _ => Parity::Stop,
             },
+            rectify: parameters.flag("rectify")?,
+            output: parse(parameters, "output_size")?,
+            far: parse(parameters, "far_policy")?,
             depth_encoding: match parameters.text("depth_encoding")?.as_str() {
                 "16UC1" => DepthEncoding::Millimeters,
                 _ => DepthEncoding::Meters,
@@ -101,6 +112,11 @@ impl Settings {
             },
         })
     }
+}
+
+/// A text as what it stands for; the table lets through what can be read.
+fn parse<T: FromStr<Err = String>>(parameters: &Parameters, name: &str) -> Result<T, ParameterError> {
+    parameters.text(name)?.parse().map_err(|reason: String| parameters.refuse(name, reason))
 }
 
 /// The cameras; one without a name when none is named.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use calibration::{CameraModel, Size};
+use calibration::{CameraInfoError, CameraModel, RectifyMap, Size};
 use network::Manifest;
 use perception::points::Rays;
-use perception::{CameraView, Engine, Pipeline};
+use perception::{CameraView, Engine, Pipeline, ViewOptions};
 use r2r::sensor_msgs::msg::CameraInfo;
 use serde_json::json;
 
@@ -51,7 +51,6 @@ impl Cameras {
     /// The setup for a frame, and whether it is new.
     pub fn of<E: Engine>(
         &mut self,
-        frame_id: &str,
         size: Size,
         frame: &FrameIn,
         pipeline: &mut Pipeline<E>,
@@ -60,11 +59,12 @@ impl Cameras {
         let info = frame.info.as_ref().ok_or_else(|| {
             FrameError::new(Fault::CameraInfo, format!("no camera_info has come yet on {}", frame.info_topic))
         })?;
+        let frame_id = &frame.picture.header().frame_id;
         let same =
-            |made: &Made| made.frame_id == frame_id && made.size == size && same_camera(&made.info, info);
+            |made: &Made| made.frame_id == *frame_id && made.size == size && same_camera(&made.info, info);
         let is_new = !self.current.as_ref().is_some_and(|(made, _)| same(made));
         if is_new {
-            let made = Made { info: info.clone(), frame_id: frame_id.to_owned(), size };
+            let made = Made { info: info.clone(), frame_id: frame_id.clone(), size };
             // The old one goes first: two of them may not fit into memory.
             self.current = None;
             let setup = self.make(&made, pipeline, settings);
@@ -88,13 +88,14 @@ impl Cameras {
         };
         let engine = |error: perception::PipelineError| FrameError::new(Fault::Engine, error);
         let info = convert::camera_info(&made.info).map_err(|reason| wrong(&reason))?;
-        // K is not used for a rectified image, but all zeros say that the camera is not calibrated.
-        if info.k.iter().any(|value| !value.is_finite()) || info.k.iter().all(|value| *value == 0.0) {
-            return Err(wrong(&format!("K: expected the matrix of a calibrated camera, got {:?}", info.k)));
-        }
-        let model = info.rectified().map_err(|error| wrong(&error))?;
-        let view = pipeline.view(made.size, settings.network_size).map_err(engine)?;
-        let (camera, _) = view.network_camera(&model).map_err(|error| wrong(&error))?;
+        let (model, rectify) = if settings.rectify {
+            rectification(&info).map_err(|reason| wrong(&reason))?
+        } else {
+            (already_rectified(&info).map_err(|reason| wrong(&reason))?, None)
+        };
+        let options = ViewOptions { network: settings.network_size, output: settings.output, rectify };
+        let view = pipeline.view_as(made.size, options).map_err(engine)?;
+        let (camera, _) = view.output_camera(&model).map_err(|error| wrong(&error))?;
         let camera = self.constant(&made.frame_id, camera)?;
         let rays = Rays::new(&camera);
         Ok(Setup { view, camera, rays, frame_id: made.frame_id.clone() })
@@ -120,6 +121,32 @@ impl Cameras {
         );
         Err(FrameError::new(Fault::ChangedCamera, reason))
     }
+}
+
+/// The camera of the rectified image, and what takes the raw image there, unless they are the same.
+fn rectification(info: &calibration::CameraInfo) -> Result<(CameraModel, Option<Arc<RectifyMap>>), String> {
+    let told = |error: CameraInfoError| error.to_string();
+    let (raw, rectified) = (info.raw().map_err(told)?, info.rectified().map_err(told)?);
+    let identity = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
+    // Simulators leave R empty; for a pinhole whose P is its K that can only mean that nothing is turned.
+    let turned = info.r != identity && info.r != [0.0; 9];
+    if info.d.iter().all(|d| *d == 0.0) && !turned && close(&raw, &rectified) {
+        return Ok((rectified, None));
+    }
+    let rotation = info.rectified_from_camera().map_err(told)?;
+    let map = RectifyMap::new(&raw, rotation, &rectified).map_err(|error| error.to_string())?;
+    Ok((rectified, Some(Arc::new(map))))
+}
+
+/// The camera of an image that was rectified elsewhere: P counts, K and D belong to the raw image.
+fn already_rectified(info: &calibration::CameraInfo) -> Result<CameraModel, String> {
+    if info.k.iter().all(|value| *value == 0.0) {
+        return Err(CameraInfoError::Uncalibrated.to_string());
+    }
+    if info.k.iter().any(|value| !value.is_finite()) {
+        return Err(format!("K: expected finite numbers, got {:?}", info.k));
+    }
+    info.rectified().map_err(|error| error.to_string())
 }
 
 impl Setup {
