@@ -77,3 +77,23 @@ def transitions(peer, node, service="get_available_transitions"):
 
 def states(peer, node):
     return [(s.id, s.label) for s in call(peer, GetAvailableStates, f"{node}/get_available_states").available_states]
+
+
+def statuses(peer):
+    """The newest diagnostics by name, levels as numbers."""
+    kept = {}
+    for message in peer.received["/diagnostics"]:
+        for status in message.status:
+            level = status.level[0] if isinstance(status.level, bytes) else status.level
+            kept[status.name] = (level, status.message, {pair.key: pair.value for pair in status.values})
+    return kept
+
+
+def wait_for_status(peer, name, expected):
+    """Waits for diagnostics that fit, and returns them; says what came otherwise."""
+    peer.received["/diagnostics"].clear()
+    try:
+        peer.spin_until(lambda: name in statuses(peer) and expected(*statuses(peer)[name]), "such a status")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {statuses(peer).get(name)}") from error
+    return statuses(peer)[name]

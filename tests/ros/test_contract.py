@@ -21,6 +21,9 @@ CONFIGURATIONS = {
     "as it comes": ({}, {}),
     "a camera of another shape": ({}, {"size": WIDE}),
     "a network size": ({"network_size": "64x48"}, {"size": (90, 90), "focal": 55.0}),
+    "millimetres": ({"depth_encoding": "16UC1"}, {}),
+    "at the image's size": ({"output_size": "image"}, {"size": WIDE}),
+    "too far is infinite": ({"far_policy": "inf"}, {}),
 }
 
 

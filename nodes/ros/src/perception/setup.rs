@@ -88,6 +88,10 @@ impl Cameras {
         };
         let engine = |error: perception::PipelineError| FrameError::new(Fault::Engine, error);
         let info = convert::camera_info(&made.info).map_err(|reason| wrong(&reason))?;
+        let of = info.delivered_size().map_err(|error| wrong(&error))?;
+        if of != made.size {
+            return Err(wrong(&format!("expected one for the image of {}, got one for {of}", made.size)));
+        }
         let (model, rectify) = if settings.rectify {
             rectification(&info).map_err(|reason| wrong(&reason))?
         } else {

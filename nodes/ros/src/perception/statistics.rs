@@ -62,6 +62,8 @@ struct Counts {
     inference: Window,
     faults: Window,
     last_fault: String,
+    /// Whether the camera of the last frame was another than its frame_id had, and nothing came since.
+    changed: bool,
     by_fault: BTreeMap<Fault, u64>,
     received: u64,
     published: u64,
@@ -83,6 +85,7 @@ impl Default for Counts {
             inference: window(),
             faults: window(),
             last_fault: String::new(),
+            changed: false,
             by_fault: BTreeMap::new(),
             received: 0,
             published: 0,
@@ -149,6 +152,7 @@ impl Statistics {
         let mut counts = self.lock();
         counts.faults.push(Instant::now(), 1.0);
         counts.last_fault = reason.to_owned();
+        counts.changed = fault == Fault::ChangedCamera;
         *counts.by_fault.entry(fault).or_default() += 1;
     }
 
@@ -156,6 +160,7 @@ impl Statistics {
     pub fn published(&self, stamp: Stamp, now: i64) {
         let mut counts = self.lock();
         counts.published += 1;
+        counts.changed = false;
         let age = now.saturating_sub(stamp.nanoseconds()) as f64 / SECOND;
         counts.ages.push(Instant::now(), age);
     }
@@ -213,7 +218,9 @@ impl Counts {
     }
 
     fn judge_output(&self, thresholds: Thresholds, status: &mut Status) {
-        if !self.faults.is_empty() {
+        if self.changed {
+            status.error(&self.last_fault);
+        } else if !self.faults.is_empty() {
             let (bad, reason) = (self.faults.len(), &self.last_fault);
             if self.ages.is_empty() {
                 status.error(format!("no frame can be used: {reason}"));
