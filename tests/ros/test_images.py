@@ -157,7 +157,7 @@ def bad_images():
     huge = good()
     huge.width, huge.height, huge.step = 2**31, 2**31, 2**32 - 1
     return {"data: expected at least": short, 'got "yuv_of_mars"': unknown, "size: expected sides": zero, "step: expected": narrow,
-            "big": big, "even width": odd, '"8UC3"': generic, "2147483648x2147483648": huge}
+            "big": big, "even width": odd, "encoding: expected one of": generic, "size: expected": huge}
 
 
 def test_each_bad_image_costs_one_error_and_nothing_else(start, peer, bundle):
@@ -234,9 +234,10 @@ def test_distortion_is_taken_out(start, peer, bundle):
     known = np.isfinite(ours) & np.isfinite(theirs)
     assert known.mean() > 0.5
     # The node's weights are 256ths: a level or so of 255.
-    assert np.abs(ours - theirs)[known].max() / theirs[known].max() < 0.02
+    apart = np.abs(ours - theirs)[known].max()
     undone = raw.depth(image(1, picture), camera_info(frame="as_if_flat"))
-    assert np.nanmax(np.abs(undone - ours)) / np.nanmax(ours) > 0.05, "distortion matters here"
+    assert apart / theirs[known].max() < 0.01
+    assert np.nanmax(np.abs(undone - ours)) > 4 * apart, "distortion matters here"
     peer.spin_until(lambda: peer.received["/rectifying/depth/camera_info"], "camera info")
     scale = NETWORK[0] / CAMERA[0]
     came = peer.received["/rectifying/depth/camera_info"][0]

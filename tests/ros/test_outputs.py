@@ -1,16 +1,28 @@
 """What comes out, beside 32FC1 depth: millimetres, features, and nothing that nobody asks for."""
 
 import json
+import subprocess
 
 import numpy as np
+import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
-from conftest import NETWORK, camera_info, depth_array, image, pixels
+from conftest import BIN, NETWORK, camera_info, depth_array, image, pixels
 
 DEPTH = "/perception_node/depth/image_rect"
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@pytest.fixture(scope="module")
+def tapped(tmp_path_factory):
+    """A tiny model with a DPT head, which reads four taps."""
+    folder = tmp_path_factory.mktemp("bundle") / "tapped"
+    command = [BIN / "pixio", "import", "--random-weights", "4", "--architecture", "pixio-tiny16"]
+    command += ["--head", "depth=dpt", "--size", "%dx%d" % NETWORK, "--out", folder]
+    subprocess.run([str(part) for part in command], check=True, capture_output=True)
+    return folder
 
 
 def connect(peer):
@@ -42,9 +54,9 @@ def test_millimetres_are_the_metres(start, peer, bundle):
     assert np.abs(came.astype(float) - expected).max() <= 1 and came.max() > 0
 
 
-def test_features_are_described_and_alike(start, peer, bundle):
-    start("perception_node", {"bundle": bundle}, name="last")
-    start("perception_node", {"bundle": bundle, "feature_taps": "all"}, name="all")
+def test_features_are_described_and_alike(start, peer, tapped):
+    start("perception_node", {"bundle": tapped}, name="last")
+    start("perception_node", {"bundle": tapped, "feature_taps": "all"}, name="all")
     for name in ("last", "all"):
         for part in ("cls", "patches"):
             peer.listen(f"/{name}/features/{part}", Image)

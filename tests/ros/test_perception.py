@@ -109,7 +109,7 @@ def test_bad_frames_cost_themselves_only(start, peer, bundle):
     feed(peer, image(20, pixels()))
     peer.spin_until(lambda: len(peer.received[DEPTH]) == 2, "depth after bad frames")
     assert [m.header.stamp.sec for m in peer.received[DEPTH]] == [1, 20]
-    assert "image stamped 10.000000000: data: expected at least" in node.output()
+    assert "image stamped 10.000000000 of /image: data: expected at least" in node.output()
 
 
 def test_a_camera_info_of_zeros_is_refused(start, peer, bundle):

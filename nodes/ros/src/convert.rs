@@ -130,7 +130,7 @@ pub fn tokens_message(
         encoding: "32FC1".to_owned(),
         is_bigendian: 0,
         step: 4 * dim as u32,
-        data: little_endian(taps.iter().flat_map(|tap| part(tap)).copied(), count),
+        data: little_endian(taps.iter().flat_map(part).copied(), count),
     }
 }
 

@@ -181,10 +181,10 @@ impl Camera {
     }
 }
 
-/// What a reason is about: its words before the first colon, without the numbers that differ from frame to frame.
+/// What a reason is about: its words before the first number or quotation, which differ from frame to frame.
 fn kind(reason: &str) -> String {
-    let about = reason.split(':').next().unwrap_or_default();
-    about.chars().filter(|c| c.is_alphabetic()).take(32).collect()
+    let about = reason.split(|c: char| c.is_ascii_digit() || c == '"').next().unwrap_or_default();
+    about.chars().filter(|c| c.is_alphabetic()).take(48).collect()
 }
 
 #[cfg(test)]
@@ -195,6 +195,7 @@ mod tests {
     fn reasons_of_a_kind_are_throttled_together() {
         assert_eq!(kind("JPEG of 120 bytes: cut off"), kind("JPEG of 99 bytes: cut off"));
         assert_ne!(kind("data: expected 3"), kind("step: expected 3"));
+        assert_ne!(kind("size: expected sides of 1"), kind("size: expected an even width"));
         assert_eq!(kind(""), "");
     }
 }
