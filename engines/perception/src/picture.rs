@@ -2,15 +2,25 @@
 
 use crate::depth::DepthMap;
 
-/// A depth map in colour: RGB, near is warm, far is cold, unknown is black. The range shown runs from the 2nd to the
-/// 98th percentile and is returned in metres.
-pub fn depth_in_colour(depth: &DepthMap) -> (Vec<u8>, [f32; 2]) {
+/// The range of known depths that a picture shows: from the 2nd to the 98th percentile, metres.
+pub fn shown_range(depth: &DepthMap) -> [f32; 2] {
     let near = depth.quantile_meters(0.02).unwrap_or(0.0);
-    let far = depth.quantile_meters(0.98).unwrap_or(0.0).max(near + 1e-3);
+    [near, depth.quantile_meters(0.98).unwrap_or(0.0).max(near + 1e-3)]
+}
+
+/// A depth map in colour: RGB, near is warm, far is cold, unknown is black. The range shown is that of [`shown_range`] and is
+/// returned in metres.
+pub fn depth_in_colour(depth: &DepthMap) -> (Vec<u8>, [f32; 2]) {
+    let shown = shown_range(depth);
+    (depth_in_colour_between(depth, shown), shown)
+}
+
+/// As [`depth_in_colour`], with the nearest and the farthest distance shown, metres, for pictures that are to be compared.
+pub fn depth_in_colour_between(depth: &DepthMap, [near, far]: [f32; 2]) -> Vec<u8> {
     let colour = |meters: f32| {
         if meters.is_finite() { turbo(((far - meters) / (far - near)).clamp(0.0, 1.0)) } else { [0; 3] }
     };
-    (depth.meters().iter().flat_map(|meters| colour(*meters)).collect(), [near, far])
+    depth.meters().iter().flat_map(|meters| colour(*meters)).collect()
 }
 
 /// Google's Turbo colour map by its published polynomial (Anton Mikhailov, Ruofei Du, 2019; Apache-2.0); 0 is blue, 1 red.

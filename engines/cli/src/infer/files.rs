@@ -5,9 +5,10 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use image::{ExtendedColorType, ImageBuffer, Luma, RgbImage, save_buffer};
+use calibration::Size;
+use image::{ExtendedColorType, ImageBuffer, Luma, save_buffer};
 use perception::points::Rays;
-use perception::{DepthMap, FeatureMap, picture};
+use perception::{DepthMap, FeatureMap};
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::ply;
@@ -25,20 +26,20 @@ impl Files<'_> {
         self.folder.join(format!("{}{ending}", self.stem))
     }
 
-    /// `_depth.png`: 16 bit, millimetres, 0 unknown. `_depth_colour.png`: near warm, far cold, beside the picture.
-    pub fn depth(&self, depth: &DepthMap, color: &[u8]) -> Result<()> {
+    /// `_depth.png`: 16 bit, millimetres, 0 where unknown or too far.
+    pub fn depth(&self, depth: &DepthMap) -> Result<()> {
         let (width, height) = (depth.size().width as u32, depth.size().height as u32);
         let path = self.path("_depth.png");
         let millimeters: ImageBuffer<Luma<u16>, Vec<u16>> =
             ImageBuffer::from_raw(width, height, depth.millimeters().collect())
                 .context("depth of another size")?;
-        millimeters.save(&path).with_context(|| path.display().to_string())?;
-        let (coloured, _) = picture::depth_in_colour(depth);
-        let path = self.path("_depth_colour.png");
-        let coloured = RgbImage::from_raw(width, height, coloured).context("picture of another size")?;
-        coloured.save(&path).with_context(|| path.display().to_string())?;
-        let path = self.path("_input.png");
-        save_buffer(&path, color, width, height, ExtendedColorType::Rgb8)
+        millimeters.save(&path).with_context(|| path.display().to_string())
+    }
+
+    /// RGB pixels as a picture.
+    pub fn picture(&self, ending: &str, size: Size, rgb: &[u8]) -> Result<()> {
+        let path = self.path(ending);
+        save_buffer(&path, rgb, size.width as u32, size.height as u32, ExtendedColorType::Rgb8)
             .with_context(|| path.display().to_string())
     }
 

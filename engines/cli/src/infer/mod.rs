@@ -1,36 +1,67 @@
-//! `pixio infer`: photographs to depth, points and features as files.
+//! `pixio infer`: pictures and videos to depth, points and features as files.
 
 mod files;
 mod ply;
+mod session;
+mod sheet;
+mod sources;
+mod video;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use calibration::{CameraModel, Distortion, Intrinsics, Size};
 use network::Bundle;
-use perception::{Encoding, ImageView, Pipeline, Wanted};
+use perception::{FarPolicy, OutputSize, Pipeline};
 
 use crate::engine::EngineArguments;
 use crate::{photographs, progress};
+use session::Session;
+use sources::Source;
 
-/// Run a bundle on photographs: 16-bit depth PNG (mm), depth in colour, points as PLY, features
+/// Run a bundle on pictures and videos: depth, points and features as files
+///
+/// Written to the folder of --out, for each picture STEM.jpg or .png:
+///   STEM_depth.png             16 bit, millimetres, 0 where unknown or too far
+///   STEM_depth_colour.png      near is warm, far is cold, unknown is black
+///   STEM_input.png             the picture at the depth's size
+///   STEM_features.safetensors  per tap: cls_BLOCK, patches_BLOCK
+///   STEM_points.ply            metres, camera optical frame (with --camera or --field-of-view)
+/// and, for more than one picture, contact_sheet.png. For each video STEM.mp4:
+///   STEM_side_by_side.mp4      picture and depth in colour
+///   STEM_000123_depth.png ...  for each frame, as far as --write asks [default: depth]
+///
+/// Videos are read and written by ffmpeg, which must be installed (PIXIO_FFMPEG names another).
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub struct Arguments {
     /// The bundle's folder
     bundle: PathBuf,
-    /// Photographs (JPEG, PNG), or folders of them
-    #[arg(required = true, value_name = "IMAGE")]
-    images: Vec<PathBuf>,
+    /// Pictures (JPEG, PNG), videos (MP4, MOV, MKV, WebM, AVI, GIF), or folders of them
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
     /// Folder to write to; made if it is not there
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Network input size, one of the bundle's [default: the one that keeps most of the picture]
     #[arg(long, value_name = "WxH")]
     size: Option<Size>,
+    /// Size of depth and points: `network`, or `image` (NaN where the network's crop ends)
+    #[arg(long, value_name = "SIZE", default_value = "network")]
+    output_size: OutputSize,
+    /// What a depth beyond the head's range becomes: nan, inf or clamp
+    #[arg(long, value_name = "POLICY", default_value = "nan")]
+    far_policy: FarPolicy,
     /// Depth head [default: the only one, or `depth`]
     #[arg(long, value_name = "NAME")]
     head: Option<String>,
+    /// What to write, separated by commas [default: everything for pictures, depth for videos]
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    write: Vec<Kind>,
+    /// Use every Nth frame of a video
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    every: u32,
     /// The camera's calibration (ROS camera_info YAML), for the points
     #[arg(long, value_name = "YAML", conflicts_with = "field_of_view")]
     camera: Option<PathBuf>,
@@ -41,77 +72,96 @@ pub struct Arguments {
     engine: EngineArguments,
 }
 
-/// Runs every photograph and names the files written.
+/// A kind of file that a picture gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    /// Millimetres
+    Depth,
+    /// Depth in colour
+    Colour,
+    /// The picture at the depth's size
+    Input,
+    /// A point cloud
+    Points,
+    /// Tokens of every tap
+    Features,
+}
+
+/// Runs every file and says where the results are.
 ///
 /// # Errors
-/// When bundle, engine or a picture is refused, or a file cannot be written.
+/// When bundle, engine or a file is refused, or a result cannot be written.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let sources = sources::find(&arguments.files)?;
     let bundle = Bundle::open(&arguments.bundle)?;
-    let images = pictures(&arguments.images)?;
     let mut pipeline = Pipeline::new(arguments.engine.start()?, bundle, arguments.head.as_deref())?;
+    pipeline.set_far_policy(arguments.far_policy);
     std::fs::create_dir_all(&arguments.out).with_context(|| arguments.out.display().to_string())?;
-    let bar = progress::items(images.len() as u64, "photographs");
-    for path in &images {
-        infer(arguments, &mut pipeline, path).with_context(|| path.display().to_string())?;
-        bar.inc(1);
+    let mut session = Session::new(arguments, pipeline);
+    let videos = sources.iter().filter(|source| matches!(source, Source::Video(_))).count();
+    let pictures = sources.len() - videos;
+    let bar = progress::items(pictures as u64, "pictures");
+    let mut sheet = sheet::Sheet::default();
+    for source in &sources {
+        if let Source::Picture(path) = source {
+            let pair = photographs::read(path)
+                .and_then(|photograph| session.picture(&photograph, &source.stem()))
+                .with_context(|| path.display().to_string())?;
+            pair.iter().for_each(|pair| sheet.add(pair));
+            bar.inc(1);
+        }
     }
     bar.finish_and_clear();
-    println!("{} photographs -> {}", images.len(), arguments.out.display());
+    sheet.save(&arguments.out.join("contact_sheet.png"))?;
+    let mut frames = 0;
+    for source in &sources {
+        if let Source::Video(path) = source {
+            frames += video_file(&mut session, source).with_context(|| path.display().to_string())?;
+        }
+    }
+    let of_videos = if videos == 0 { String::new() } else { format!(", {frames} frames of {videos} videos") };
+    println!("{pictures} pictures{of_videos} -> {}", arguments.out.display());
     Ok(ExitCode::SUCCESS)
 }
 
-/// The files named, and the pictures of the folders named, sorted.
-fn pictures(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for path in named {
-        if !path.is_dir() {
-            found.push(path.clone());
-            continue;
+/// Runs a video; the number of frames used.
+fn video_file<E: perception::Engine>(session: &mut Session<'_, E>, source: &Source) -> Result<u64> {
+    let arguments = session.arguments();
+    let every = arguments.every as usize;
+    let about = video::about(source.path())?;
+    session.begin_video();
+    let bar = progress::items(about.frames.unwrap_or_default() / every as u64, &source.stem());
+    let mut reader = video::Reader::open(source.path(), every)?;
+    let (mut rgb, mut frames, mut writer) = (Vec::new(), 0, None);
+    while let Some(size) = reader.next(&mut rgb)? {
+        let stem = format!("{}_{:06}", source.stem(), frames * every as u64);
+        if let Some((pair, size)) = session.frame(size, &rgb, &stem)? {
+            let writer = match &mut writer {
+                Some(writer) => writer,
+                none => {
+                    let path = arguments.out.join(format!("{}_side_by_side.mp4", source.stem()));
+                    none.insert(video::Writer::create(&path, size, about.rate / every as f64)?)
+                }
+            };
+            writer.add(&pair)?;
         }
-        let entries = std::fs::read_dir(path).with_context(|| path.display().to_string())?;
-        let mut inside = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-        inside.retain(|path| is_picture(path));
-        inside.sort();
-        if inside.is_empty() {
-            bail!("{}: expected .jpg, .jpeg or .png pictures in this folder, found none", path.display());
-        }
-        found.extend(inside);
+        frames += 1;
+        bar.inc(1);
     }
-    Ok(found)
-}
-
-fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    matches!(extension.as_deref(), Some("jpg" | "jpeg" | "png"))
-}
-
-fn infer<E: perception::Engine>(
-    arguments: &Arguments,
-    pipeline: &mut Pipeline<E>,
-    path: &Path,
-) -> Result<()> {
-    let photograph = photographs::read(path)?;
-    let image = ImageView::new(&photograph.rgb, photograph.size, 3 * photograph.size.width, Encoding::Rgb8)?;
-    let mut view = pipeline.view(photograph.size, arguments.size)?;
-    let rays = match arguments.camera_model(photograph.size)? {
-        Some(model) => Some(view.network_camera(&model)?.1),
-        None => None,
-    };
-    let wanted = Wanted { depth: pipeline.depth_range().is_some(), features: true, color: true };
-    let outputs = pipeline.run(&mut view, &image, wanted)?;
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let files = files::Files { folder: &arguments.out, stem: &stem };
-    if let (Some(depth), Some(color)) = (outputs.depth, outputs.color) {
-        files.depth(depth, color)?;
-        if let Some(rays) = rays {
-            files.points(&rays, depth, color)?;
-        }
+    bar.finish_and_clear();
+    if frames == 0 {
+        bail!("the video has no frames");
     }
-    files.features(outputs.features.unwrap_or_default())
+    writer.map_or(Ok(()), video::Writer::finish)?;
+    Ok(frames)
 }
 
 impl Arguments {
-    /// The camera of a photograph, as far as it was told; points need one.
+    fn writes(&self, kind: Kind, otherwise: bool) -> bool {
+        if self.write.is_empty() { otherwise } else { self.write.contains(&kind) }
+    }
+
+    /// The camera of a picture, as far as it was told; points need one.
     fn camera_model(&self, size: Size) -> Result<Option<CameraModel>> {
         if let Some(path) = &self.camera {
             let named = calibration::read_camera_info_yaml(path)?;

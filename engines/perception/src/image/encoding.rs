@@ -74,7 +74,7 @@ impl Encoding {
     }
 
     /// Bytes of one row's pixels in the first plane.
-    pub(crate) fn row_bytes(self, width: usize) -> usize {
+    pub fn row_bytes(self, width: usize) -> usize {
         match self {
             Encoding::Rgb8 | Encoding::Bgr8 => 3 * width,
             Encoding::Rgba8 | Encoding::Bgra8 => 4 * width,

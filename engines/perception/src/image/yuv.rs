@@ -10,17 +10,75 @@ const GREEN_U: i32 = -409_993;
 const GREEN_V: i32 = -852_492;
 const RED_V: i32 = 1_673_527;
 
-/// What one pair of colour differences adds to red, green and blue.
-#[inline]
-fn chroma(u: u8, v: u8) -> [i32; 3] {
-    let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
-    [HALF + RED_V * v, HALF + GREEN_V * v + GREEN_U * u, HALF + BLUE_U * u]
+/// Sums reach from -277 to 535 levels; [`Tables::clipped`] begins at this below zero.
+const BELOW: i32 = 384;
+
+/// The products of all bytes, and sums cut to 0 to 255: a third faster than multiplying, and without branches, which the noise of a
+/// camera makes four times slower.
+struct Tables {
+    y: [i32; 256],
+    red_v: [i32; 256],
+    green_u: [i32; 256],
+    green_v: [i32; 256],
+    blue_u: [i32; 256],
+    clipped: [u8; 1024],
 }
 
-#[inline]
-fn pixel(y: u8, chroma: [i32; 3]) -> [u8; 3] {
-    let y = (i32::from(y) - 16).max(0) * Y;
-    chroma.map(|part| ((y + part) >> SHIFT).clamp(0, 255) as u8)
+static TABLES: Tables = Tables::new();
+
+impl Tables {
+    const fn new() -> Self {
+        let zeros = [0; 256];
+        let mut tables = Self {
+            y: zeros,
+            red_v: zeros,
+            green_u: zeros,
+            green_v: zeros,
+            blue_u: zeros,
+            clipped: [0; 1024],
+        };
+        let mut byte = 0;
+        while byte < 256 {
+            let (y, difference) = (byte as i32 - 16, byte as i32 - 128);
+            tables.y[byte] = if y < 0 { 0 } else { y * Y };
+            tables.red_v[byte] = HALF + RED_V * difference;
+            tables.green_u[byte] = HALF + GREEN_U * difference;
+            tables.green_v[byte] = GREEN_V * difference;
+            tables.blue_u[byte] = HALF + BLUE_U * difference;
+            byte += 1;
+        }
+        let mut at = 0;
+        while at < 1024 {
+            let level = at as i32 - BELOW;
+            tables.clipped[at] = if level < 0 {
+                0
+            } else if level > 255 {
+                255
+            } else {
+                level as u8
+            };
+            at += 1;
+        }
+        tables
+    }
+}
+
+/// What one pair of colour differences adds to red, green and blue.
+#[inline(always)]
+fn chroma(u: u8, v: u8) -> [i32; 3] {
+    let (u, v) = (usize::from(u), usize::from(v));
+    [TABLES.red_v[v], TABLES.green_u[u].wrapping_add(TABLES.green_v[v]), TABLES.blue_u[u]]
+}
+
+/// Nothing overflows, as [`BELOW`] says; wrapping spares the checks.
+#[inline(always)]
+fn pixel(y: u8, [red, green, blue]: [i32; 3]) -> [u8; 3] {
+    let y = TABLES.y[usize::from(y)];
+    let level = |part: i32| {
+        let sum = (y.wrapping_add(part) >> SHIFT).wrapping_add(BELOW);
+        TABLES.clipped[(sum & 1023) as usize]
+    };
+    [level(red), level(green), level(blue)]
 }
 
 /// A row of `U Y V Y`.

@@ -18,6 +18,9 @@ use rectification::Rectification;
 /// Rows that are converted to RGB at a time: they stay in the processor's cache until their columns are resized.
 const STRIP_ROWS: usize = 64;
 
+const RGB: [usize; 3] = [0, 1, 2];
+const BGR: [usize; 3] = [2, 1, 0];
+
 /// The way from one camera's pixels to one network input; holds the buffers, so that a frame allocates nothing.
 ///
 /// Of a frame only the rows and columns that the network sees are converted and resized.
@@ -27,12 +30,14 @@ pub struct Preprocessing {
     resizer: Resizer,
     /// Rows of the camera's image that the network's input is made of.
     rows: Range<usize>,
-    /// RGB pixels of some rows; unused when the camera already delivers tight RGB.
+    /// RGB pixels of some rows; unused when the camera delivers tight rows of three bytes a pixel.
     strip: Vec<u8>,
-    /// RGB pixels of [`Preprocessing::rows`], columns resized and cropped, rows not yet.
+    /// Pixels of [`Preprocessing::rows`], columns resized and cropped, rows not yet.
     widened: Vec<u8>,
-    /// RGB pixels of the network's size.
+    /// Pixels of the network's size.
     resized: Vec<u8>,
+    /// Where red, green and blue stand in a pixel of `widened` and `resized`: a frame of BGR is resized as it is.
+    order: [usize; 3],
     loads: u64,
     /// Normalised value of each of the 256 levels, per channel.
     levels: [[f32; 256]; 3],
@@ -57,6 +62,7 @@ impl Preprocessing {
             strip: vec![0; 3 * geometry.camera_size().width * STRIP_ROWS.min(rows.len())],
             widened: vec![0; 3 * network.width * rows.len()],
             resized: vec![0; 3 * network.area()],
+            order: RGB,
             loads: 0,
             levels: std::array::from_fn(|channel| std::array::from_fn(|value| level(channel, value))),
             geometry,
@@ -103,7 +109,8 @@ impl Preprocessing {
         for (channel, levels) in self.levels.iter().enumerate() {
             let out = input[channel * plane..][..plane].iter_mut();
             let pixels = self.resized.as_chunks::<3>().0;
-            out.zip(pixels).for_each(|(out, pixel)| *out = levels[usize::from(pixel[channel])]);
+            let at = self.order[channel];
+            out.zip(pixels).for_each(|(out, pixel)| *out = levels[usize::from(pixel[at])]);
         }
         Ok(())
     }
@@ -123,7 +130,10 @@ impl Preprocessing {
     /// When `rgb` is not of the network's size.
     pub(crate) fn last_picture(&self, rgb: &mut [u8]) -> Result<(), EngineError> {
         check_len("picture", self.resized.len(), rgb.len())?;
-        rgb.copy_from_slice(&self.resized);
+        let [red, green, blue] = self.order;
+        let pixels = self.resized.as_chunks::<3>().0;
+        let out = rgb.as_chunks_mut::<3>().0.iter_mut();
+        out.zip(pixels).for_each(|(out, pixel)| *out = [pixel[red], pixel[green], pixel[blue]]);
         Ok(())
     }
 
@@ -136,7 +146,7 @@ impl Preprocessing {
         check_len("picture", 3 * self.geometry.camera_size().area(), rgb.len())?;
         match &mut self.rectification {
             None => image.write_rgb(rgb),
-            Some(rectification) => rectification.write(image, rgb)?,
+            Some(rectification) => rectification.rectified(image)?.write_rgb(rgb),
         }
         Ok(())
     }
@@ -164,9 +174,10 @@ impl Preprocessing {
 
     /// Resizes the columns of the rows that the network sees.
     fn widen(&mut self, image: &ImageView<'_>) -> Result<(), EngineError> {
-        let Self { geometry, resizer, rows, strip, widened, .. } = self;
+        let Self { geometry, resizer, rows, strip, widened, order, .. } = self;
         let camera_row = 3 * geometry.camera_size().width;
-        if let Some(pixels) = tight_rgb(image) {
+        *order = if image.encoding() == Encoding::Bgr8 && image.tight_rows().is_some() { BGR } else { RGB };
+        if let Some(pixels) = tight_colours(image) {
             let seen = &pixels[camera_row * rows.start..camera_row * rows.end];
             return resize::columns(resizer, geometry, seen, widened);
         }
@@ -181,9 +192,9 @@ impl Preprocessing {
     }
 }
 
-/// The pixels themselves when they are RGB without padding.
-fn tight_rgb<'a>(image: &ImageView<'a>) -> Option<&'a [u8]> {
-    (image.encoding() == Encoding::Rgb8).then(|| image.tight_rows()).flatten()
+/// The pixels themselves when they are RGB or BGR without padding.
+fn tight_colours<'a>(image: &ImageView<'a>) -> Option<&'a [u8]> {
+    matches!(image.encoding(), Encoding::Rgb8 | Encoding::Bgr8).then(|| image.tight_rows()).flatten()
 }
 
 fn check_size(tensor: &str, expected: Size, actual: Size) -> Result<(), EngineError> {

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use calibration::{RectifyError, RectifyMap};
+use calibration::RectifyMap;
 
-use super::tight_rgb;
+use super::tight_colours;
 use crate::engine::EngineError;
 use crate::image::{Encoding, ImageView};
 
 /// A map and the pictures before and after it.
 pub struct Rectification {
     map: Arc<RectifyMap>,
-    /// RGB pixels of the raw frame; unused when the camera already delivers tight RGB.
+    /// RGB pixels of the raw frame; unused when the camera delivers tight rows of three bytes a pixel.
     raw: Vec<u8>,
     rectified: Vec<u8>,
 }
@@ -27,36 +27,21 @@ impl Rectification {
         &self.map
     }
 
-    /// The frame without its distortion. Pixels that the camera did not see are black.
+    /// The frame without its distortion, RGB or BGR. Pixels that the camera did not see are black.
     pub fn rectified(&mut self, image: &ImageView<'_>) -> Result<ImageView<'_>, EngineError> {
         let Self { map, raw, rectified } = self;
-        rectify(map, raw, image, rectified)?;
+        let (pixels, encoding) = match tight_colours(image) {
+            Some(pixels) => (pixels, image.encoding()),
+            None => {
+                image.write_rgb(raw);
+                (raw.as_slice(), Encoding::Rgb8)
+            }
+        };
+        map.rectify::<3>(pixels, 3 * image.size().width, rectified)
+            .map_err(|error| failed(error.to_string()))?;
         let size = map.rectified().size();
-        ImageView::new(rectified, size, 3 * size.width, Encoding::Rgb8)
-            .map_err(|error| failed(error.to_string()))
+        ImageView::new(rectified, size, 3 * size.width, encoding).map_err(|error| failed(error.to_string()))
     }
-
-    /// As [`Rectification::rectified`], into `rgb`.
-    pub fn write(&mut self, image: &ImageView<'_>, rgb: &mut [u8]) -> Result<(), EngineError> {
-        rectify(&self.map, &mut self.raw, image, rgb)
-    }
-}
-
-fn rectify(
-    map: &RectifyMap,
-    raw: &mut [u8],
-    image: &ImageView<'_>,
-    rectified: &mut [u8],
-) -> Result<(), EngineError> {
-    let step = 3 * image.size().width;
-    let pixels = match tight_rgb(image) {
-        Some(pixels) => pixels,
-        None => {
-            image.write_rgb(raw);
-            raw
-        }
-    };
-    map.rectify::<3>(pixels, step, rectified).map_err(|error: RectifyError| failed(error.to_string()))
 }
 
 fn failed(reason: String) -> EngineError {

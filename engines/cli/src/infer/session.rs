@@ -1,0 +1,138 @@
+//! One picture after another through a pipeline.
+
+use anyhow::{Context, Result};
+use calibration::Size;
+use image::RgbImage;
+use perception::parity::Photograph;
+use perception::points::Rays;
+use perception::{CameraView, Encoding, ImageView, Outputs, Pipeline, ViewOptions, Wanted, picture};
+
+use super::files::Files;
+use super::sheet::beside;
+use super::{Arguments, Kind};
+
+/// Share of a frame in the range of distances that a video's colours show: the colours follow the scene, and do not flicker.
+const FOLLOW: f32 = 0.1;
+
+/// A pipeline, and what it knows of pictures of the size that came last.
+pub struct Session<'a, E: perception::Engine> {
+    arguments: &'a Arguments,
+    pipeline: Pipeline<E>,
+    camera: Option<Camera>,
+    /// Nearest and farthest distance that the last frame's colours showed, metres.
+    shown: Option<[f32; 2]>,
+}
+
+struct Camera {
+    frame: Size,
+    view: CameraView,
+    rays: Option<Rays>,
+}
+
+impl<'a, E: perception::Engine> Session<'a, E> {
+    pub fn new(arguments: &'a Arguments, pipeline: Pipeline<E>) -> Self {
+        Self { arguments, pipeline, camera: None, shown: None }
+    }
+
+    pub fn arguments(&self) -> &'a Arguments {
+        self.arguments
+    }
+
+    /// Forgets what the last video's colours showed.
+    pub fn begin_video(&mut self) {
+        self.shown = None;
+    }
+
+    /// Writes the files of a photograph; gives it beside its depth in colour, if the bundle has depth.
+    ///
+    /// # Errors
+    /// When it is refused or a file cannot be written.
+    pub fn picture(&mut self, photograph: &Photograph, stem: &str) -> Result<Option<RgbImage>> {
+        self.shown = None;
+        let pair = self.infer(photograph.size, &photograph.rgb, stem, true)?;
+        let image =
+            |(rgb, size): (Vec<u8>, Size)| RgbImage::from_raw(size.width as u32, size.height as u32, rgb);
+        pair.map(|pair| image(pair).context("picture of another size")).transpose()
+    }
+
+    /// Writes the files of a video's frame; gives RGB pixels and size of it beside its depth in colour.
+    ///
+    /// # Errors
+    /// As [`Session::picture`].
+    pub fn frame(&mut self, size: Size, rgb: &[u8], stem: &str) -> Result<Option<(Vec<u8>, Size)>> {
+        self.infer(size, rgb, stem, false)
+    }
+
+    fn infer(
+        &mut self,
+        size: Size,
+        rgb: &[u8],
+        stem: &str,
+        everything: bool,
+    ) -> Result<Option<(Vec<u8>, Size)>> {
+        let image = ImageView::new(rgb, size, 3 * size.width, Encoding::Rgb8)?;
+        let arguments = self.arguments;
+        if self.camera.as_ref().is_none_or(|camera| camera.frame != size) {
+            self.camera = Some(prepare(arguments, &mut self.pipeline, size)?);
+        }
+        let camera = self.camera.as_mut().context("no camera")?;
+        let features = arguments.writes(Kind::Features, everything);
+        let wanted = Wanted { depth: self.pipeline.depth_range().is_some(), features, color: true };
+        let output = camera.view.output_size();
+        let outputs = self.pipeline.run(&mut camera.view, &image, wanted)?;
+        let files = Files { folder: &arguments.out, stem };
+        write(arguments, &files, &outputs, camera.rays.as_ref(), everything)?;
+        let Some((depth, color)) = outputs.depth.zip(outputs.color) else { return Ok(None) };
+        let range = follow(self.shown, picture::shown_range(depth));
+        self.shown = Some(range);
+        let coloured = picture::depth_in_colour_between(depth, range);
+        if arguments.writes(Kind::Colour, everything) {
+            files.picture("_depth_colour.png", output, &coloured)?;
+        }
+        let size = Size { width: 2 * output.width, height: output.height };
+        Ok(Some((beside(color, &coloured, output.width), size)))
+    }
+}
+
+fn prepare<E: perception::Engine>(
+    arguments: &Arguments,
+    pipeline: &mut Pipeline<E>,
+    frame: Size,
+) -> Result<Camera> {
+    let options = ViewOptions { network: arguments.size, output: arguments.output_size, rectify: None };
+    let view = pipeline.view_as(frame, options)?;
+    let rays = match arguments.camera_model(frame)? {
+        Some(model) => Some(view.output_camera(&model)?.1),
+        None => None,
+    };
+    Ok(Camera { frame, view, rays })
+}
+
+fn write(
+    arguments: &Arguments,
+    files: &Files<'_>,
+    outputs: &Outputs<'_>,
+    rays: Option<&Rays>,
+    everything: bool,
+) -> Result<()> {
+    if let Some(features) = outputs.features {
+        files.features(features)?;
+    }
+    let Some((depth, color)) = outputs.depth.zip(outputs.color) else { return Ok(()) };
+    if arguments.writes(Kind::Depth, true) {
+        files.depth(depth)?;
+    }
+    if arguments.writes(Kind::Input, everything) {
+        files.picture("_input.png", depth.size(), color)?;
+    }
+    if let Some(rays) = rays.filter(|_| arguments.writes(Kind::Points, everything)) {
+        files.points(rays, depth, color)?;
+    }
+    Ok(())
+}
+
+/// The range to show: a share of this frame's, the rest what was shown before.
+fn follow(before: Option<[f32; 2]>, now: [f32; 2]) -> [f32; 2] {
+    let Some(before) = before else { return now };
+    std::array::from_fn(|end| before[end] + (now[end] - before[end]) * FOLLOW)
+}

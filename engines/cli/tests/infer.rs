@@ -1,0 +1,135 @@
+//! `pixio infer` as its user runs it, on pictures and, through a stand-in for ffmpeg, on videos.
+
+#![allow(clippy::unwrap_used)] // A test may panic: that is how it fails.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Describes a video of 5 frames at 10 a second, delivers three, and keeps what it is given to encode. `broken.mp4` breaks off.
+const FFMPEG: &str = r#"#!/bin/sh
+set -e
+case "$*" in
+  *image2pipe*)
+    for level in 10 20 30; do
+      printf 'P6\n80 60\n255\n'; head -c 14400 /dev/zero | tr '\0' "\\$level"
+      case "$*" in *broken.mp4*) echo 'moov atom not found' >&2; exit 1;; esac
+    done;;
+  *rawvideo*) for last; do :; done; echo "$*" > "$last.arguments"; cat > "$last";;
+  *text.mp4*) echo 'text.mp4: Invalid data found when processing input' >&2; exit 1;;
+  *) echo '  Duration: 00:00:00.50, start: 0' >&2; echo '  Stream #0:0: Video: h264, 80x60, 10 fps, 10 tbr' >&2; exit 1;;
+esac
+"#;
+
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap() };
+        std::fs::write(place.at("ffmpeg"), FFMPEG).unwrap();
+        std::fs::set_permissions(place.at("ffmpeg"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let imported = place.pixio(&[
+            "import",
+            "--random-weights",
+            "3",
+            "--architecture",
+            "pixio-tiny16",
+            "--head",
+            "depth=linear",
+            "--size",
+            "64x48",
+            "--out",
+            "tiny",
+        ]);
+        assert!(imported.status.success(), "{}", text(&imported));
+        place
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn pixio(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pixio"));
+        command.args(arguments).current_dir(self.folder.path()).env("PIXIO_FFMPEG", self.at("ffmpeg"));
+        command.output().unwrap()
+    }
+
+    fn made(&self, folder: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.at(folder)).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
+
+fn photo(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/photos").join(name)
+}
+
+#[test]
+fn pictures_give_their_files_and_a_contact_sheet() {
+    let place = Place::new();
+    let [coffee, rocket] =
+        ["coffee_small.png", "rocket.jpg"].map(photo).map(|path| path.display().to_string());
+    let ran = place.pixio(&["infer", "tiny", &coffee, &rocket, "--field-of-view", "60", "--out", "out"]);
+    assert!(ran.status.success(), "{}", text(&ran));
+    let mut expected = vec!["contact_sheet.png".to_owned()];
+    for stem in ["coffee_small", "rocket"] {
+        let endings = ["depth.png", "depth_colour.png", "features.safetensors", "input.png", "points.ply"];
+        expected.extend(endings.map(|ending| format!("{stem}_{ending}")));
+    }
+    expected.sort();
+    assert_eq!(place.made("out"), expected);
+
+    let options = ["--write", "depth,colour", "--output-size", "image", "--far-policy", "clamp"];
+    let ran = place.pixio(&[&["infer", "tiny", &coffee, "--out", "few"][..], &options].concat());
+    assert!(ran.status.success(), "{}", text(&ran));
+    assert_eq!(place.made("few"), ["coffee_small_depth.png", "coffee_small_depth_colour.png"]);
+    let size = |path: PathBuf| image::image_dimensions(path).unwrap();
+    assert_eq!(size(place.at("few/coffee_small_depth.png")), size(photo("coffee_small.png")));
+    let refused = place.pixio(&["infer", "tiny", &coffee, "--out", "few", "--far-policy", "far"]);
+    assert!(text(&refused).contains("expected nan, inf or clamp"), "{}", text(&refused));
+}
+
+#[test]
+fn videos_give_depth_of_every_frame_and_a_video_beside_it() {
+    let place = Place::new();
+    for name in ["film.mp4", "text.mp4", "broken.mp4"] {
+        std::fs::write(place.at(name), b"not read by the stand-in").unwrap();
+    }
+    let ran = place.pixio(&["infer", "tiny", "film.mp4", "--every", "2", "--out", "out"]);
+    assert!(ran.status.success(), "{}", text(&ran));
+    assert!(text(&ran).contains("3 frames of 1 videos"), "{}", text(&ran));
+    let frames = ["000000", "000002", "000004"].map(|number| format!("film_{number}_depth.png"));
+    let video = ["film_side_by_side.mp4", "film_side_by_side.mp4.arguments"].map(str::to_owned);
+    assert_eq!(place.made("out"), [&frames[..], &video].concat());
+    // Three frames of picture and depth, 64x48 each, and what the encoder was told of them.
+    let encoded = std::fs::read(place.at("out/film_side_by_side.mp4")).unwrap();
+    assert_eq!(encoded.len(), 3 * 3 * 128 * 48);
+    assert_eq!(encoded[..3], [8; 3], "octal 10, on the left");
+    let told = std::fs::read_to_string(place.at("out/film_side_by_side.mp4.arguments")).unwrap();
+    assert!(told.contains("-s 128x48 -r 5 "), "{told}");
+
+    let refused = |file: &str, ffmpeg: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pixio"));
+        command.args(["infer", "tiny", file, "--out", "bad"]).current_dir(place.folder.path());
+        let ended = command.env("PIXIO_FFMPEG", ffmpeg).output().unwrap();
+        assert_eq!(ended.status.code(), Some(2));
+        text(&ended)
+    };
+    let stand_in = place.at("ffmpeg").display().to_string();
+    let said = refused("text.mp4", &stand_in);
+    assert!(said.contains("text.mp4: ffmpeg finds no video in it: text.mp4: Invalid data"), "{said}");
+    let said = refused("broken.mp4", &stand_in);
+    assert!(said.contains("moov atom not found"), "{said}");
+    let said = refused("film.mp4", "/nowhere/ffmpeg");
+    assert!(said.contains("videos need ffmpeg; install it"), "{said}");
+}
