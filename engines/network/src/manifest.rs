@@ -34,6 +34,57 @@ pub struct Manifest {
     /// Heads by name.
     #[serde(default)]
     pub heads: BTreeMap<String, HeadSpec>,
+    /// What was measured for single cameras, by the camera's name. Not part of the model's identity: see
+    /// [`Bundle::hash`](crate::Bundle::hash).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cameras: BTreeMap<String, CameraSection>,
+}
+
+/// What was measured for one camera.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CameraSection {
+    /// Depth heads by name.
+    #[serde(default)]
+    pub depth: BTreeMap<String, DepthCalibration>,
+}
+
+/// A depth head's scale and shift for one camera, from a metric reference: `metres = scale * depth + shift`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DepthCalibration {
+    /// Metres per unit of the head's depth (after focal normalisation), above 0.
+    pub scale: f64,
+    /// Metres added.
+    pub shift_meters: f64,
+    /// Median of `|error| / depth` over the reference samples that agreed.
+    pub residual: f64,
+    /// Reference samples that agreed.
+    pub samples: usize,
+    /// What the reference was, for people.
+    pub reference: String,
+}
+
+/// What a depth head's numbers mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum HeadScale {
+    /// Metres.
+    #[default]
+    Metric,
+    /// Metres for one focal length: `metres = raw * f / focal_pixels`, f that of the camera at the network's size.
+    FocalNormalised {
+        /// Focal length at the network's size that the head was trained for, pixels.
+        focal_pixels: f64,
+    },
+    /// Depth up to an unknown scale and shift: no metres without a reference.
+    Relative,
+}
+
+impl HeadScale {
+    fn is_metric(&self) -> bool {
+        *self == Self::Metric
+    }
 }
 
 /// What is done to an image before the network sees it: antialiased bicubic resize that covers the input size, centred
@@ -91,6 +142,9 @@ pub struct HeadSpec {
     pub min_depth_meters: f32,
     /// Depth of a fully saturated output, metres.
     pub max_depth_meters: f32,
+    /// What its numbers mean; the range above is in the same unit.
+    #[serde(default, skip_serializing_if = "HeadScale::is_metric")]
+    pub scale: HeadScale,
 }
 
 /// The form of a head's trunk.
@@ -158,12 +212,36 @@ impl Manifest {
         }
         self.heads.iter().try_for_each(|(name, head)| {
             head.validate(name, &self.taps).map_err(|reason| format!("heads.{name}.{reason}"))
+        })?;
+        self.cameras.iter().try_for_each(|(camera, section)| {
+            section.validate(&self.heads).map_err(|reason| format!("cameras.{camera:?}.depth.{reason}"))
         })
     }
 }
 
 /// The longest side of an input, in pixels; far above what one forward pass can hold.
 const MAX_SIDE: usize = 8192;
+
+impl CameraSection {
+    fn validate(&self, heads: &BTreeMap<String, HeadSpec>) -> Result<(), String> {
+        self.depth.iter().try_for_each(|(head, measured)| {
+            if !heads.contains_key(head) {
+                let known: Vec<_> = heads.keys().collect();
+                return Err(format!("{head}: expected one of the heads {known:?}"));
+            }
+            let DepthCalibration { scale, shift_meters, residual, .. } = measured;
+            if !(scale.is_finite() && *scale > 0.0 && shift_meters.is_finite()) {
+                return Err(format!(
+                    "{head}: expected a scale above 0 and a finite shift, got {scale} and {shift_meters}"
+                ));
+            }
+            if !(residual.is_finite() && *residual >= 0.0) {
+                return Err(format!("{head}.residual: expected a finite number from 0, got {residual}"));
+            }
+            Ok(())
+        })
+    }
+}
 
 impl PreprocessingSpec {
     fn validate(&self) -> Result<(), String> {
@@ -189,6 +267,11 @@ impl HeadSpec {
         if !(low.is_finite() && high.is_finite() && 0.0 < low && low < high) {
             return Err(format!("depth range: expected 0 < min < max in metres, got {low} and {high}"));
         }
+        if let HeadScale::FocalNormalised { focal_pixels } = self.scale
+            && !(focal_pixels.is_finite() && focal_pixels > 0.0)
+        {
+            return Err(format!("scale: expected a focal length above 0 pixels, got {focal_pixels}"));
+        }
         if let HeadKind::DptDepth { features, out_channels } = &self.kind {
             let most = 1 << 14;
             if out_channels.iter().chain([features]).any(|channels| *channels == 0 || *channels > most) {
@@ -212,6 +295,7 @@ pub(crate) mod tests {
             taps: vec![3],
             min_depth_meters: 0.001,
             max_depth_meters: 10.0,
+            scale: HeadScale::Metric,
         };
         Manifest {
             format: FORMAT,
@@ -225,7 +309,18 @@ pub(crate) mod tests {
             architecture: Architecture::named("pixio-tiny16").unwrap(),
             preprocessing: PreprocessingSpec::default(),
             heads: [("depth".to_owned(), head)].into(),
+            cameras: BTreeMap::new(),
         }
+    }
+
+    pub(crate) fn measured() -> DepthCalibration {
+        let reference = "a board of 9x6 corners".to_owned();
+        DepthCalibration { scale: 1.25, shift_meters: -0.03, residual: 0.012, samples: 810, reference }
+    }
+
+    fn with_camera(manifest: &mut Manifest, head: &str, measured: DepthCalibration) {
+        let section = CameraSection { depth: [(head.to_owned(), measured)].into() };
+        manifest.cameras.insert("front".to_owned(), section);
     }
 
     #[test]
@@ -241,6 +336,21 @@ pub(crate) mod tests {
             (|m| m.architecture.heads = 5, "architecture.heads"),
             (|m| m.heads.get_mut("depth").unwrap().taps = vec![2], "heads.depth.taps"),
             (|m| m.heads.get_mut("depth").unwrap().max_depth_meters = f32::NAN, "heads.depth.depth range"),
+            (
+                |m| {
+                    m.heads.get_mut("depth").unwrap().scale = HeadScale::FocalNormalised { focal_pixels: 0.0 }
+                },
+                "heads.depth.scale",
+            ),
+            (|m| with_camera(m, "depths", measured()), "cameras.\"front\".depth.depths"),
+            (
+                |m| with_camera(m, "depth", DepthCalibration { scale: -1.0, ..measured() }),
+                "cameras.\"front\".depth.depth",
+            ),
+            (
+                |m| with_camera(m, "depth", DepthCalibration { residual: f64::NAN, ..measured() }),
+                "cameras.\"front\".depth.depth.residual",
+            ),
         ];
         tiny().validate().unwrap();
         for (fault, field) in cases {
@@ -253,7 +363,18 @@ pub(crate) mod tests {
 
     #[test]
     fn survives_toml() {
+        let scales =
+            [HeadScale::Metric, HeadScale::FocalNormalised { focal_pixels: 300.0 }, HeadScale::Relative];
+        for scale in scales {
+            let mut manifest = tiny();
+            manifest.heads.get_mut("depth").unwrap().scale = scale;
+            with_camera(&mut manifest, "depth", measured());
+            manifest.validate().unwrap();
+            let text = toml::to_string_pretty(&manifest).unwrap();
+            assert_eq!(toml::from_str::<Manifest>(&text).unwrap(), manifest, "{text}");
+        }
+        // What a bundle made before these fields holds stays as it is.
         let text = toml::to_string_pretty(&tiny()).unwrap();
-        assert_eq!(toml::from_str::<Manifest>(&text).unwrap(), tiny(), "{text}");
+        assert!(!text.contains("scale") && !text.contains("cameras"), "{text}");
     }
 }

@@ -16,6 +16,7 @@ pub mod picture;
 pub mod pipeline;
 pub mod points;
 pub mod preprocess;
+pub mod scale;
 pub mod upsample;
 pub mod view;
 

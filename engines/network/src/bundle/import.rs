@@ -7,7 +7,7 @@ use calibration::Size;
 
 use super::{Bundle, BundleError, MANIFEST, WEIGHTS, encoder_id, file_sha256};
 use crate::checkpoint::{self, CheckpointError};
-use crate::manifest::{FORMAT, HeadSpec, Manifest, PreprocessingSpec};
+use crate::manifest::{FORMAT, HeadScale, HeadSpec, Manifest, PreprocessingSpec};
 use crate::{Weights, WeightsError};
 
 /// The smallest depth that the official evaluation counts, metres.
@@ -94,7 +94,7 @@ pub fn import(request: &ImportRequest) -> Result<Model, ImportError> {
         }
         let taps = kind.official_taps(architecture.blocks);
         let (min_depth_meters, max_depth_meters) = (MIN_DEPTH_METERS, source.max_depth_meters);
-        let head = HeadSpec { kind, taps, min_depth_meters, max_depth_meters };
+        let head = HeadSpec { kind, taps, min_depth_meters, max_depth_meters, scale: HeadScale::Metric };
         if heads.insert(source.name.clone(), head).is_some() {
             return Err(ImportError::Request(format!("head {}: given twice", source.name)));
         }
@@ -115,6 +115,7 @@ pub fn import(request: &ImportRequest) -> Result<Model, ImportError> {
         architecture,
         preprocessing: PreprocessingSpec::default(),
         heads,
+        cameras: BTreeMap::new(),
     };
     manifest.validate().map_err(ImportError::Request)?;
     Ok(Model { manifest, weights })

@@ -22,7 +22,7 @@ pub use random::random_model;
 use crate::architecture::Architecture;
 use crate::checkpoint::{self, CheckpointError};
 use crate::graph::Network;
-use crate::manifest::{HeadSpec, Manifest};
+use crate::manifest::{DepthCalibration, HeadSpec, Manifest};
 use crate::modules::encoder::{self, Tokens};
 use crate::modules::{self, BuildError, head_tensors};
 use crate::{Weights, WeightsError};
@@ -108,7 +108,8 @@ impl Bundle {
         let weights = Weights::from_tensors(checkpoint::read_safetensors(&folder.join(WEIGHTS))?);
         check_weights(&manifest, &weights)
             .map_err(|source| BundleError::Weights { path: folder.join(WEIGHTS), source })?;
-        let manifest_sha256 = hex(&Sha256::digest(text.as_bytes()));
+        let manifest_sha256 =
+            model_hash(&manifest).map_err(|reason| BundleError::Manifest { path, reason })?;
         Ok(Self { folder: folder.to_owned(), manifest, manifest_sha256, weights: Arc::new(weights) })
     }
 
@@ -127,9 +128,32 @@ impl Bundle {
         &self.weights
     }
 
-    /// SHA-256 of the manifest, which holds that of the weights: names the whole model.
+    /// SHA-256 of the manifest, which holds that of the weights: names the whole model. What was measured for single cameras is
+    /// left out: it changes no network's output, so that calibrating a camera makes no engine stale.
     pub fn hash(&self) -> &str {
         &self.manifest_sha256
+    }
+
+    /// Writes a depth head's measured scale for a camera into the manifest, replacing what was there; the whole file or nothing.
+    ///
+    /// # Errors
+    /// When the numbers are refused, or the file cannot be written.
+    pub fn write_depth_calibration(
+        &self,
+        camera: &str,
+        head: &str,
+        measured: DepthCalibration,
+    ) -> Result<Self, BundleError> {
+        let path = self.folder.join(MANIFEST);
+        let refused = |reason: String| BundleError::Manifest { path: path.clone(), reason };
+        let mut manifest = self.manifest.clone();
+        manifest.cameras.entry(camera.to_owned()).or_default().depth.insert(head.to_owned(), measured);
+        manifest.validate().map_err(refused)?;
+        let text = toml::to_string_pretty(&manifest).map_err(|error| refused(error.to_string()))?;
+        let beside = self.folder.join(format!("{MANIFEST}.part"));
+        std::fs::write(&beside, text).map_err(|source| BundleError::Io { path: beside.clone(), source })?;
+        std::fs::rename(&beside, &path).map_err(|source| BundleError::Io { path, source })?;
+        Self::open(&self.folder)
     }
 
     /// Reads all weights and compares their hash with the manifest's.
@@ -193,6 +217,13 @@ impl Bundle {
         golden.check(&self.manifest).map_err(|reason| BundleError::Golden { path: path.clone(), reason })?;
         golden.write(&path)
     }
+}
+
+/// SHA-256 of the manifest as it is written, without what was measured for single cameras.
+fn model_hash(manifest: &Manifest) -> Result<String, String> {
+    let model = Manifest { cameras: Default::default(), ..manifest.clone() };
+    let text = toml::to_string_pretty(&model).map_err(|error| error.to_string())?;
+    Ok(hex(&Sha256::digest(text.as_bytes())))
 }
 
 /// Names and shapes of all tensors of a model.

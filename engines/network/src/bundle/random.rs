@@ -8,7 +8,7 @@ use super::expected_tensors;
 use super::import::{ImportError, Model, all_taps};
 use crate::Weights;
 use crate::architecture::Architecture;
-use crate::manifest::{FORMAT, HeadKind, HeadSpec, Manifest, PreprocessingSpec};
+use crate::manifest::{FORMAT, HeadKind, HeadScale, HeadSpec, Manifest, PreprocessingSpec};
 use crate::weights::Tensor;
 
 /// A model of this architecture with weights drawn from `seed`, and one depth head per name and form.
@@ -27,6 +27,7 @@ pub fn random_model(
         taps: kind.official_taps(architecture.blocks),
         min_depth_meters: 0.001,
         max_depth_meters: 10.0,
+        scale: HeadScale::Metric,
     };
     let heads: BTreeMap<_, _> = heads.iter().map(|(name, kind)| (name.clone(), head(kind))).collect();
     let manifest = Manifest {
@@ -41,6 +42,7 @@ pub fn random_model(
         architecture,
         preprocessing: PreprocessingSpec::default(),
         heads,
+        cameras: BTreeMap::new(),
     };
     manifest.validate().map_err(ImportError::Request)?;
     let mut numbers = SplitMix(seed);
@@ -84,6 +86,7 @@ impl SplitMix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Bundle;
 
     #[test]
     fn a_random_bundle_is_whole_and_reproducible() {
@@ -105,5 +108,24 @@ mod tests {
         assert_eq!(first.head("dpt", size).unwrap().outputs()[0].shape, [1, 48, 64]);
         assert!(first.head("flow", size).unwrap_err().to_string().contains("flow"));
         assert!(first.golden().is_err());
+    }
+
+    #[test]
+    fn calibrating_a_camera_leaves_the_model_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let heads = [("depth".to_owned(), HeadKind::LinearDepth {})];
+        let architecture = Architecture::named("pixio-tiny16").unwrap();
+        let model = random_model(architecture, &heads, &[Size { width: 64, height: 48 }], 7).unwrap();
+        let bundle = model.write(&folder.path().join("a"), false, |_| ()).unwrap();
+        let measured = crate::manifest::tests::measured();
+        let calibrated = bundle.write_depth_calibration("front", "depth", measured.clone()).unwrap();
+        assert_eq!(calibrated.hash(), bundle.hash());
+        let read = Bundle::open(bundle.folder()).unwrap();
+        assert_eq!(read.manifest().cameras["front"].depth["depth"], measured);
+        read.verify_weights().unwrap();
+        assert_eq!(read.manifest().encoder_id, bundle.manifest().encoder_id);
+        let error = read.write_depth_calibration("front", "flow", measured).unwrap_err().to_string();
+        assert!(error.contains("model.toml") && error.contains("flow"), "{error}");
+        assert_eq!(Bundle::open(bundle.folder()).unwrap().manifest(), read.manifest());
     }
 }
