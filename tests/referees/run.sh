@@ -9,3 +9,11 @@ if [ ! -f "$venv/ready" ]; then
   touch "$venv/ready"
 fi
 "$venv/bin/python" tests/referees/pixio_b.py --pixio-tool "${CARGO_TARGET_DIR:-target}/release/pixio"
+# OpenCV's own pictures of a chessboard, in a package of 96 MB.
+if [ ! -d .pixio/opencv-doc ]; then
+  (cd .pixio && apt-get download -qq opencv-doc && dpkg-deb -x opencv-doc_*.deb opencv-doc.part && rm opencv-doc_*.deb)
+  mv .pixio/opencv-doc.part .pixio/opencv-doc
+fi
+"$venv/bin/pip" install -q opencv-python-headless==4.12.0.88 --no-deps
+"$venv/bin/python" tests/referees/opencv_boards.py --pixio-tool "${CARGO_TARGET_DIR:-target}/release/pixio" \
+  --pictures .pixio/opencv-doc/usr/share/doc/opencv-doc/examples/data

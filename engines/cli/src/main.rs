@@ -1,5 +1,6 @@
-//! `pixio`: import, inspect, export, verify and run a Pixio model bundle.
+//! `pixio`: import, inspect, export, verify and run a Pixio model bundle; calibrate cameras.
 
+mod calibrate;
 mod engine;
 mod export;
 mod import;
@@ -28,6 +29,7 @@ enum Command {
     Export(export::Arguments),
     Verify(verify::Arguments),
     Infer(infer::Arguments),
+    Calibrate(calibrate::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Export(arguments) => export::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Infer(arguments) => infer::run(&arguments),
+        Command::Calibrate(arguments) => calibrate::run(&arguments),
     };
     match outcome {
         Ok(code) => code,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use calibration::Size;
-use image::{ImageReader, Limits};
+use image::{DynamicImage, ImageReader, Limits};
 use perception::parity::Photograph;
 
 /// Largest photograph that is decoded, in bytes of pixels.
@@ -35,12 +35,26 @@ pub fn read(path: &Path) -> Result<Photograph> {
     decode(&bytes).with_context(|| path.display().to_string())
 }
 
+/// Reads a JPEG or PNG file as grey levels, row by row.
+///
+/// # Errors
+/// When the file cannot be read or decoded.
+pub fn read_grey(path: &Path) -> Result<(Size, Vec<u8>)> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let grey = picture(&bytes).with_context(|| path.display().to_string())?.into_luma8();
+    Ok((Size { width: grey.width() as usize, height: grey.height() as usize }, grey.into_raw()))
+}
+
 fn decode(bytes: &[u8]) -> Result<Photograph> {
+    let rgb = picture(bytes)?.into_rgb8();
+    let size = Size { width: rgb.width() as usize, height: rgb.height() as usize };
+    Ok(Photograph { size, rgb: rgb.into_raw() })
+}
+
+fn picture(bytes: &[u8]) -> Result<DynamicImage> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODED_BYTES);
     reader.limits(limits);
-    let rgb = reader.decode().context("expected a JPEG or PNG picture")?.into_rgb8();
-    let size = Size { width: rgb.width() as usize, height: rgb.height() as usize };
-    Ok(Photograph { size, rgb: rgb.into_raw() })
+    reader.decode().context("expected a JPEG or PNG picture")
 }

@@ -4,7 +4,7 @@ mod files;
 mod ply;
 mod session;
 mod sheet;
-mod sources;
+pub mod sources;
 mod video;
 
 use std::path::PathBuf;

@@ -1,0 +1,199 @@
+//! `pixio calibrate hand-eye`: poses of the robot and of a board to the camera's mount.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use calibrating::{
+    Board, HandEye, HandEyePoses, Isometry3, Mount, NamedPose, board_pose, calibrate_hand_eye, read_poses,
+};
+use calibration::read_camera_info_yaml;
+use clap::ValueEnum;
+use serde_json::json;
+
+use super::boards::{self, Boards};
+
+/// Measure where the camera is mounted, from poses of the robot's hand and of a board that the camera sees
+///
+/// Take 10 to 30 poses with the hand turned by 30 degrees and more about different axes. Board poses come from pictures (with
+/// the camera's calibration) or from a CSV file. Writes a URDF joint and the command of the static transform.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// What carries the camera
+    #[arg(long, value_enum)]
+    mount: MountArgument,
+    /// Poses of the hand in the robot's base frame: CSV with the columns name,x,y,z,qx,qy,qz,qw (metres, quaternion)
+    #[arg(long, value_name = "CSV")]
+    robot: PathBuf,
+    /// Poses of the board in the camera's optical frame: CSV with the same columns and names
+    #[arg(long, value_name = "CSV", conflicts_with_all = ["images", "camera", "board"])]
+    board_poses: Option<PathBuf>,
+    /// Pictures of the board, named like the robot's poses (with or without ending), or folders of them
+    #[arg(long, value_name = "IMAGE", num_args = 1.., requires = "camera", requires = "board", required_unless_present = "board_poses")]
+    images: Vec<PathBuf>,
+    /// The camera's calibration (ROS camera_info YAML)
+    #[arg(long, value_name = "YAML")]
+    camera: Option<PathBuf>,
+    /// The board, as in `pixio calibrate intrinsics`
+    #[arg(long, value_name = "BOARD")]
+    board: Option<Board>,
+    /// Link that the camera is fixed to: the hand's, or the base's
+    #[arg(long, value_name = "LINK")]
+    parent: String,
+    /// The camera's optical frame
+    #[arg(long, value_name = "FRAME")]
+    child: String,
+    /// URDF file to write: the joint alone, to be pasted or included
+    #[arg(long, value_name = "URDF")]
+    out: PathBuf,
+    /// Write all numbers as JSON too
+    #[arg(long, value_name = "JSON")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MountArgument {
+    /// The camera is on the hand, the board stands still
+    EyeInHand,
+    /// The camera stands still, the board is on the hand
+    EyeToHand,
+}
+
+/// Measures, prints what came out and how well it is known, and writes the files.
+///
+/// # Errors
+/// When files are refused, the poses do not belong together, or the motion leaves the mount free.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    for (what, name) in [("--parent", &arguments.parent), ("--child", &arguments.child)] {
+        check_frame(what, name)?;
+    }
+    let robot = read_poses(&arguments.robot)?;
+    let poses = joined(&arguments.robot, robot, arguments.board_poses()?)?;
+    let mount = match arguments.mount {
+        MountArgument::EyeInHand => Mount::EyeInHand,
+        MountArgument::EyeToHand => Mount::EyeToHand,
+    };
+    let found = calibrate_hand_eye(mount, &poses)?;
+    print(&found);
+    let joint = urdf_joint(&found.parent_from_camera, &arguments.parent, &arguments.child);
+    std::fs::write(&arguments.out, &joint).with_context(|| arguments.out.display().to_string())?;
+    if let Some(path) = &arguments.report {
+        let text = serde_json::to_string_pretty(&report(&found))?;
+        std::fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
+    }
+    println!("written    {}", arguments.out.display());
+    println!("\n{}", static_transform(&found.parent_from_camera, &arguments.parent, &arguments.child));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Names go into XML and into a shell command, so only what frames are made of is let through.
+fn check_frame(what: &str, name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-/.".contains(c);
+    if name.is_empty() || !name.chars().all(plain) {
+        bail!("{what}: expected a frame of letters, digits, _ - / and ., got {name:?}");
+    }
+    Ok(())
+}
+
+impl Arguments {
+    fn board_poses(&self) -> Result<Vec<NamedPose>> {
+        if let Some(path) = &self.board_poses {
+            return Ok(read_poses(path)?);
+        }
+        let (Some(camera), Some(board)) = (&self.camera, &self.board) else {
+            bail!("expected --board-poses, or --images with --camera and --board");
+        };
+        let model =
+            read_camera_info_yaml(camera)?.info.raw().with_context(|| camera.display().to_string())?;
+        let Boards { size, views } = boards::find(&self.images, board)?;
+        if size != model.size() {
+            bail!("{}: expected the pictures' size {size}, got {}", camera.display(), model.size());
+        }
+        let pose = |view: &calibrating::View| match board_pose(&model, view) {
+            Some(pose) => Some((view.name.clone(), pose.camera_from_board)),
+            None => {
+                eprintln!("{}: left out: its corners determine no pose", view.name);
+                None
+            }
+        };
+        Ok(views.iter().filter_map(pose).collect())
+    }
+}
+
+/// The poses that have a name in common, a picture's with or without its ending.
+fn joined(path: &Path, robot: Vec<NamedPose>, boards: Vec<NamedPose>) -> Result<Vec<HandEyePoses>> {
+    let (robots, seen) = (robot.len(), boards.len());
+    let stem = |name: &str| Path::new(name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let pair = |(name, base_from_hand): NamedPose| {
+        let same = |board: &&NamedPose| board.0 == name || stem(&board.0).as_ref() == Some(&name);
+        let camera_from_board = boards.iter().find(same)?.1;
+        Some(HandEyePoses { name, base_from_hand, camera_from_board })
+    };
+    let poses: Vec<_> = robot.into_iter().filter_map(pair).collect();
+    if poses.is_empty() {
+        bail!("{}: none of its {robots} names is one of the {seen} board poses'", path.display());
+    }
+    println!("poses      {} in common ({robots} of the robot, {seen} of the board)", poses.len());
+    Ok(poses)
+}
+
+fn print(found: &HandEye) {
+    println!("{:32} {:>9} {:>9}", "pose", "mm", "degrees");
+    for residual in &found.residuals {
+        let left_out = if residual.used { "" } else { "  taken for wrong" };
+        println!(
+            "{:32} {:>9.3} {:>9.4}{left_out}",
+            residual.name,
+            1e3 * residual.meters,
+            residual.radians.to_degrees()
+        );
+    }
+    println!("error      {:.3} mm, {:.4} degrees rms", 1e3 * found.rms[0], found.rms[1].to_degrees());
+    let (roll, pitch, yaw) = found.parent_from_camera.rotation.euler_angles();
+    let position = found.parent_from_camera.translation.vector;
+    for (index, name) in ["x", "y", "z"].into_iter().enumerate() {
+        println!("{name:10} {:>12.6} +- {:.6} m", position[index], found.deviations[3 + index]);
+    }
+    let degrees = [roll, pitch, yaw].map(f64::to_degrees);
+    println!("rpy        {:.4} {:.4} {:.4} degrees", degrees[0], degrees[1], degrees[2]);
+    let turn = found.deviations[..3].iter().map(|sigma| sigma * sigma).sum::<f64>().sqrt();
+    println!("           known to {:.4} degrees", turn.to_degrees());
+    found.warnings.iter().for_each(|warning| println!("WARNING    {warning}"));
+}
+
+fn urdf_joint(parent_from_child: &Isometry3<f64>, parent: &str, child: &str) -> String {
+    let position = parent_from_child.translation.vector;
+    let (roll, pitch, yaw) = parent_from_child.rotation.euler_angles();
+    format!(
+        "<joint name=\"{child}_joint\" type=\"fixed\">\n  <parent link=\"{parent}\"/>\n  <child link=\"{child}\"/>\n  \
+         <origin xyz=\"{:.9} {:.9} {:.9}\" rpy=\"{roll:.9} {pitch:.9} {yaw:.9}\"/>\n</joint>\n",
+        position.x, position.y, position.z
+    )
+}
+
+fn static_transform(parent_from_child: &Isometry3<f64>, parent: &str, child: &str) -> String {
+    let position = parent_from_child.translation.vector;
+    let q = parent_from_child.rotation.coords;
+    format!(
+        "ros2 run tf2_ros static_transform_publisher --x {:.9} --y {:.9} --z {:.9} --qx {:.9} --qy {:.9} --qz {:.9} --qw {:.9} \
+         --frame-id {parent} --child-frame-id {child}",
+        position.x, position.y, position.z, q.x, q.y, q.z, q.w
+    )
+}
+
+fn report(found: &HandEye) -> serde_json::Value {
+    let pose = |pose: &Isometry3<f64>| {
+        let (p, q) = (pose.translation.vector, pose.rotation.coords);
+        json!({ "position_meters": [p.x, p.y, p.z], "quaternion_xyzw": [q.x, q.y, q.z, q.w] })
+    };
+    let residuals: Vec<_> = found
+        .residuals
+        .iter()
+        .map(|r| json!({ "name": r.name, "meters": r.meters, "radians": r.radians, "used": r.used }))
+        .collect();
+    json!({
+        "parent_from_camera": pose(&found.parent_from_camera), "other_from_board": pose(&found.other_from_board),
+        "standard_deviations": { "radians": found.deviations[..3], "meters": found.deviations[3..] },
+        "rms": { "meters": found.rms[0], "radians": found.rms[1] }, "poses": residuals, "warnings": found.warnings,
+    })
+}
