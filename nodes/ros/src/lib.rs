@@ -10,6 +10,7 @@
 //! thread and slots.
 
 pub mod camera;
+pub mod cdr;
 pub mod clock;
 pub mod convert;
 pub mod declare;
