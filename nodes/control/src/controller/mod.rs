@@ -130,6 +130,8 @@ pub struct Controller {
     running_since: Option<SteadyTime>,
     /// Whether anything was commanded since it was armed.
     spoken: bool,
+    /// When the last motion was commanded: a robot measured before that is no longer there.
+    last_command: Option<SteadyTime>,
     human: wish::Human,
     /// The policy's action that is due, in action dimensions.
     policy: Vec<f64>,
@@ -183,6 +185,7 @@ impl Controller {
             held_since: None,
             running_since: None,
             spoken: false,
+            last_command: None,
             human: wish::Human::new(commands),
             policy: vec![0.0; dimensions],
             has_policy: false,
@@ -360,6 +363,9 @@ impl Controller {
             State::Running | State::Hold(_) => self.run_or_hold(ros, steady, dt_secs),
             State::Fault(_) => self.brake(ros, steady, dt_secs),
         };
+        if speaks {
+            self.last_command = Some(steady);
+        }
         self.counters.count(self.interventions);
         // A robot that obeys velocities must hear zero for as long as it may listen.
         let zero = self.spoken && self.space.commands_velocity() && self.state.is_latched() && !speaks;
@@ -443,7 +449,10 @@ impl Controller {
     }
 
     fn begin_if_ready(&mut self, ros: RosTime, steady: SteadyTime, dt_secs: f64) -> bool {
-        if self.find_wish(ros, steady, dt_secs).is_err() {
+        let outdated = !self.joints.is_empty()
+            && self.last_command.is_some_and(|commanded| self.measured.arrived <= commanded);
+        self.interventions.add(Stage::Joints, outdated);
+        if self.find_wish(ros, steady, dt_secs).is_err() || outdated {
             return false;
         }
         self.seed();

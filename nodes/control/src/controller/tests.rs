@@ -253,6 +253,26 @@ fn a_human_takes_over_and_gives_back_without_a_jump() {
     assert!((130..180).contains(&humans), "{humans}");
 }
 
+/// Found by the property test below.
+#[test]
+fn a_robot_measured_before_its_last_command_is_not_where_motion_begins() {
+    let mut world = World::new(positions(1), newest());
+    world.controller.arm().unwrap();
+    world.chunk(0.0, 0.1, vec![1.0; 8]);
+    world.ticks(10);
+    world.controller.disarm().unwrap();
+    while world.controller.state() != State::Idle {
+        world.tick(PERIOD);
+    }
+    world.measures = false;
+    world.controller.arm().unwrap();
+    world.chunk(0.0, 0.1, vec![1.0; 8]);
+    assert_eq!(world.tick(PERIOD), (None, State::Armed), "although the joint state is fresh");
+    world.measures = true;
+    world.chunk(0.0, 0.1, vec![1.0; 8]);
+    assert_eq!(world.tick(PERIOD).1, State::Running);
+}
+
 #[test]
 fn a_pose_is_followed_by_velocities() {
     let space = ActionSpace::EndEffectorPose { limits: twist(), time_constant_secs: 0.2, gripper: None };
