@@ -100,6 +100,23 @@ def test_files_that_the_launch_file_names_are_there():
         assert (LAUNCH / name).is_file(), name
 
 
+def strings(value):
+    """Every string inside parsed YAML or JSON, keys too."""
+    if isinstance(value, dict):
+        return [text for key, inner in value.items() for text in [key, *strings(inner)]]
+    if isinstance(value, list):
+        return [text for inner in value for text in strings(inner)]
+    return [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize("view", ["rviz/perception.rviz", "foxglove/perception.json"])
+def test_views_show_topics_that_the_node_publishes(start, peer, bundle, view):
+    start("perception_node", {"bundle": bundle})
+    shown = {text for text in strings(yaml.safe_load((LAUNCH / view).read_text())) if text.startswith("/perception_node/")}
+    assert len(shown) >= 3
+    peer.spin_until(lambda: all(peer.node.count_publishers(topic) == 1 for topic in shown), shown)
+
+
 def test_examples_of_cameras_pass_arguments_that_are_declared():
     examples = sorted((LAUNCH / "cameras").glob("*.launch.xml"))
     assert len(examples) >= 5

@@ -1,6 +1,7 @@
 //! `pixio`: import, inspect, export, verify and run a Pixio model bundle; calibrate cameras.
 
 mod calibrate;
+mod doctor;
 mod engine;
 mod export;
 mod import;
@@ -30,6 +31,7 @@ enum Command {
     Verify(verify::Arguments),
     Infer(infer::Arguments),
     Calibrate(calibrate::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Infer(arguments) => infer::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
     };
     match outcome {
         Ok(code) => code,

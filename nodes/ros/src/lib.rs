@@ -16,6 +16,7 @@ pub mod convert;
 pub mod declare;
 pub mod describe;
 pub mod diagnostics;
+pub mod graph;
 pub mod latest;
 pub mod lifecycle;
 pub mod names;

@@ -1,0 +1,96 @@
+"""pixio doctor over real ROS 2: what it says of cameras and nodes on the graph."""
+
+import json
+import os
+import subprocess
+import time
+
+import pytest
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+
+from conftest import BIN, ROOT, camera_info, image, pixels
+
+PHOTOS = ROOT / "tests/photos/coffee.jpg"
+YAML = ROOT / "calibration/cameras/photos_60deg_432x288.yaml"
+OTHER_AREAS = ["memory", "cuda", "tensorrt"]
+
+
+def doctor(*arguments, environment=None):
+    command = [str(BIN / "pixio"), "doctor", *(str(argument) for argument in arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, **(environment or {})})
+
+
+def report(process):
+    """The exit code, and the checks of each area."""
+    out, err = process.communicate(timeout=120)
+    assert out, err
+    parsed = json.loads(out)
+    worst = max(("OK", "WARN", "FAIL").index(check["status"]) for check in parsed["checks"])
+    assert parsed["status"] == ("OK", "WARN", "FAIL")[worst]
+    assert process.returncode == (1 if parsed["status"] == "FAIL" else 0)
+    assert all(check["remedy"] for check in parsed["checks"] if check["status"] != "OK")
+    areas = {}
+    for check in parsed["checks"]:
+        areas.setdefault(check["area"], []).append(check)
+    return process.returncode, areas
+
+
+def skipping(*areas):
+    return [word for area in areas for word in ("--skip", area)]
+
+
+def test_a_sound_camera_is_described(start, bundle):
+    parameters = {"images": f"['{PHOTOS}']", "camera_info_file": YAML, "rate_hz": 10.0}
+    start("camera_node", parameters, remaps={"image": "/front/image", "camera_info": "/front/camera_info"}, wait="1 picture(s)")
+    code, areas = report(doctor("--json", "--seconds", 4, "--bundle", bundle, *skipping(*OTHER_AREAS)))
+    assert code == 0
+    assert [check["status"] for check in areas["onnxruntime"] + areas["bundle"]] == ["OK", "OK"]
+    camera = [check for check in areas["graph"] if check["found"].startswith("/front/")]
+    assert [check["status"] for check in camera] == ["OK", "OK"], camera
+    assert "/front/image of /camera_node: 432x288 rgb8" in camera[0]["found"] and "reliable" in camera[0]["found"]
+    assert camera[1]["found"] == "/front/camera_info: fits, no distortion"
+
+
+def test_a_camera_that_the_node_would_refuse_fails_with_reasons(peer):
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    images = peer.publisher("/bad/image", Image, best_effort)
+    infos = peer.publisher("/bad/camera_info", CameraInfo)
+    zeros = camera_info(frame="camera_link")
+    zeros.k, zeros.p = [0.0] * 9, [0.0] * 12
+    process = doctor("--json", "--seconds", 3, *skipping("ros", "transport", "onnxruntime", *OTHER_AREAS))
+    end, sec = time.monotonic() + 100, 0
+    while process.poll() is None:
+        assert time.monotonic() < end
+        sec += 1
+        images.publish(image(sec, pixels(), encoding="yuv_of_mars", frame="camera_link"))
+        infos.publish(zeros)
+        peer.spin(0.05)
+    code, areas = report(process)
+    assert code == 1
+    found = {check["found"]: check["status"] for check in areas["graph"] if "/bad/" in check["found"]}
+    for words, status in [("yuv_of_mars", "FAIL"), ("best effort", "FAIL"), ("\"camera_link\"", "WARN"),
+                          ("/bad/camera_info: the node would refuse it", "FAIL")]:
+        assert any(words in line and found[line] == status for line in found), (words, found)
+
+
+def test_our_own_outputs_are_left_alone_and_a_deaf_input_is_named(start, bundle):
+    start("perception_node", {"bundle": bundle}, remaps={"image": "/nowhere/image"})
+    code, areas = report(doctor("--json", "--seconds", 0.5, *skipping("ros", "transport", "onnxruntime", *OTHER_AREAS)))
+    lines = [check["found"] for check in areas["graph"]]
+    assert "/nowhere/image: somebody subscribes and nobody publishes" in lines, lines
+    assert not any("/perception_node/" in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    "environment, words",
+    [({"FASTRTPS_DEFAULT_PROFILES_FILE": str(ROOT / "launch/fastdds.xml")}, "OK   transport   Fast DDS profile"),
+     ({"FASTRTPS_DEFAULT_PROFILES_FILE": ""}, "WARN transport   no Fast DDS profile"),
+     ({"ROS_DISTRO": ""}, "FAIL ros         no ROS 2 is sourced")],
+)
+def test_the_report_for_people_has_a_line_a_check(environment, words):
+    process = doctor(*skipping("graph", "onnxruntime", *OTHER_AREAS), environment=environment)
+    out, err = process.communicate(timeout=60)
+    assert words in out, out + err
+    assert process.returncode == (1 if "FAIL" in out else 0)
