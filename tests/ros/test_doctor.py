@@ -59,7 +59,7 @@ def test_a_camera_that_the_node_would_refuse_fails_with_reasons(peer):
     infos = peer.publisher("/bad/camera_info", CameraInfo)
     zeros = camera_info(frame="camera_link")
     zeros.k, zeros.p = [0.0] * 9, [0.0] * 12
-    process = doctor("--json", "--seconds", 3, *skipping("ros", "transport", "onnxruntime", *OTHER_AREAS))
+    process = doctor("--json", "--image", "/bad/image", "--seconds", 3, *skipping("ros", "transport", "onnxruntime", *OTHER_AREAS))
     end, sec = time.monotonic() + 100, 0
     while process.poll() is None:
         assert time.monotonic() < end

@@ -11,6 +11,7 @@ use calibration::Size;
 use futures::StreamExt;
 use futures::executor::LocalPool;
 use futures::task::LocalSpawnExt;
+use perception::Decompressor;
 use r2r::QosProfile;
 use r2r::qos::ReliabilityPolicy;
 use r2r::sensor_msgs::msg::{CameraInfo, CompressedImage, Image};
@@ -96,6 +97,7 @@ struct Heard {
     frame_id: String,
     infos: usize,
     info: Option<CameraInfo>,
+    decompressor: Decompressor,
 }
 
 impl Heard {
@@ -115,6 +117,14 @@ impl Heard {
     fn compressed(&mut self, image: &CompressedImage) {
         self.frame(&image.header);
         self.form = format!("compressed, {}", image.format);
+        match self.decompressor.decode(&image.format, &image.data) {
+            Ok(pixels) => {
+                self.size = Some(pixels.size());
+                self.form = format!("{} compressed, {}", pixels.size(), image.format);
+                self.refused = None;
+            }
+            Err(error) => self.refused = Some(error.to_string()),
+        }
     }
 }
 

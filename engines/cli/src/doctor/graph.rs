@@ -69,9 +69,20 @@ pub struct Info {
     pub distorted: bool,
 }
 
-/// Runs the helper and judges what it says.
-pub fn checks(seconds: f64, near: Option<&Path>, prefixes: &[PathBuf], path: &[PathBuf]) -> Vec<Check> {
-    let Some(probe) = find(near, prefixes, path) else {
+/// Where the helper may be.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// The tool's folder.
+    pub tool: Option<PathBuf>,
+    /// Sourced prefixes.
+    pub prefixes: Vec<PathBuf>,
+    /// The folders of PATH.
+    pub path: Vec<PathBuf>,
+}
+
+/// Runs the helper and judges what it says; of image topics that are named, what does not work is a failure.
+pub fn checks(seconds: f64, named: &[String], places: &Places) -> Vec<Check> {
+    let Some(probe) = find(places) else {
         return vec![Check::warn(
             Area::Graph,
             format!("the helper {PROBE} is neither beside this tool nor in a sourced prefix nor on PATH"),
@@ -79,7 +90,7 @@ pub fn checks(seconds: f64, near: Option<&Path>, prefixes: &[PathBuf], path: &[P
         )];
     };
     match run(&probe, seconds) {
-        Ok(graph) => judge(&graph),
+        Ok(graph) => judge(&graph, named),
         Err(reason) => vec![Check::fail(
             Area::Graph,
             format!("{}: {reason}", probe.display()),
@@ -89,10 +100,10 @@ pub fn checks(seconds: f64, near: Option<&Path>, prefixes: &[PathBuf], path: &[P
 }
 
 /// The helper: beside the tool, in `lib/pixio` of its prefix, of a sourced prefix, or on PATH.
-fn find(near: Option<&Path>, prefixes: &[PathBuf], path: &[PathBuf]) -> Option<PathBuf> {
-    let beside = near.iter().flat_map(|folder| [folder.to_path_buf(), folder.join("../lib/pixio")]);
-    let installed = prefixes.iter().map(|prefix| prefix.join("lib/pixio"));
-    let folders = beside.chain(installed).chain(path.iter().cloned());
+fn find(places: &Places) -> Option<PathBuf> {
+    let beside = places.tool.iter().flat_map(|folder| [folder.clone(), folder.join("../lib/pixio")]);
+    let installed = places.prefixes.iter().map(|prefix| prefix.join("lib/pixio"));
+    let folders = beside.chain(installed).chain(places.path.iter().cloned());
     folders.map(|folder| folder.join(PROBE)).find(|file| file.is_file())
 }
 
@@ -123,22 +134,29 @@ fn run(probe: &Path, seconds: f64) -> Result<Graph, String> {
         .map_err(|error| format!("printed something else than expected: {error}"))
 }
 
-/// What the graph means for perception_node.
-pub fn judge(graph: &Graph) -> Vec<Check> {
-    if graph.images.is_empty() {
-        return vec![Check::warn(
-            Area::Graph,
-            "no image topic on the graph",
-            "start the camera driver; ROS_DOMAIN_ID, discovery range and middleware must be the same there and here",
-        )];
+/// What the graph means for perception_node: of all image topics, or strictly of those named.
+pub fn judge(graph: &Graph, named: &[String]) -> Vec<Check> {
+    let none = "start the camera driver; ROS_DOMAIN_ID, discovery range and middleware must be the same there and here";
+    let there = |topic: &&String| graph.images.iter().any(|camera| camera.topic == **topic);
+    let missing = named.iter().filter(|topic| !there(topic));
+    let mut checks: Vec<_> = missing
+        .map(|topic| Check::fail(Area::Graph, format!("{topic}: no such image topic on the graph"), none))
+        .collect();
+    let strict = !named.is_empty();
+    for camera in graph.images.iter().filter(|camera| !strict || named.contains(&camera.topic)) {
+        checks.extend(camera_checks(camera, strict, graph.seconds));
     }
-    graph.images.iter().flat_map(|camera| camera_checks(camera, graph.seconds)).collect()
+    if checks.is_empty() {
+        checks.push(Check::warn(Area::Graph, "no image topic on the graph", none));
+    }
+    checks
 }
 
-fn camera_checks(camera: &Camera, seconds: f64) -> Vec<Check> {
+fn camera_checks(camera: &Camera, strict: bool, seconds: f64) -> Vec<Check> {
     let topic = &camera.topic;
     if camera.publishers.is_empty() {
-        return vec![Check::warn(
+        return vec![Check::lacking(
+            strict,
             Area::Graph,
             format!("{topic}: somebody subscribes and nobody publishes"),
             "remap the subscriber to the camera's topic (image:=... of the launch file), or start the camera",
@@ -146,21 +164,35 @@ fn camera_checks(camera: &Camera, seconds: f64) -> Vec<Check> {
     }
     let by = camera.publishers.iter().map(|publisher| publisher.node.as_str()).collect::<Vec<_>>().join(", ");
     if camera.frames == 0 {
-        return vec![Check::warn(
+        return vec![Check::lacking(
+            strict,
             Area::Graph,
             format!("{topic} of {by}: no frame came within {seconds} s"),
             "see that the camera runs (ros2 topic hz); many drivers publish only while somebody subscribes; with Fast DDS \
              over several machines or containers, see docs/troubleshooting.md",
         )];
     }
-    let mut checks = vec![frames_check(camera, &by)];
+    if !strict && is_depth(camera) {
+        let form = camera.form.as_deref().unwrap_or_default();
+        return vec![Check::ok(
+            Area::Graph,
+            format!("{topic} of {by}: {form}: a depth image, no input of ours"),
+        )];
+    }
+    let mut checks = vec![frames_check(camera, strict, &by)];
     checks.extend(loss_check(camera));
     checks.extend(frame_id_check(camera));
-    checks.push(info_check(camera));
+    checks.push(info_check(camera, strict));
     checks
 }
 
-fn frames_check(camera: &Camera, by: &str) -> Check {
+/// Whether the newest frame is a depth image of another node.
+fn is_depth(camera: &Camera) -> bool {
+    let form = camera.form.as_deref().unwrap_or_default();
+    ["16UC1", "32FC1", "compressedDepth"].iter().any(|depth| form.contains(depth))
+}
+
+fn frames_check(camera: &Camera, strict: bool, by: &str) -> Check {
     let reliable = camera.publishers.iter().all(|publisher| publisher.reliable);
     let found = format!(
         "{} of {by}: {}, {}, {}",
@@ -175,7 +207,8 @@ fn frames_check(camera: &Camera, by: &str) -> Check {
     );
     match &camera.refused {
         None => Check::ok(Area::Graph, found),
-        Some(reason) => Check::fail(
+        Some(reason) => Check::lacking(
+            strict,
             Area::Graph,
             format!("{found}; the node would refuse it: {reason}"),
             "set the driver to an encoding of README.md's table, or convert with image_proc",
@@ -207,17 +240,19 @@ fn frame_id_check(camera: &Camera) -> Option<Check> {
     ))
 }
 
-fn info_check(camera: &Camera) -> Check {
+fn info_check(camera: &Camera, strict: bool) -> Check {
     let Info { topic, messages, refused, distorted } = &camera.info;
     if *messages == 0 {
-        return Check::fail(
+        return Check::lacking(
+            strict,
             Area::Graph,
             format!("{}: no camera_info came on {topic}, and without it nothing is published", camera.topic),
             "give the driver a calibration file, or remap camera_info:=... to where it is",
         );
     }
     if let Some(reason) = refused {
-        return Check::fail(
+        return Check::lacking(
+            strict,
             Area::Graph,
             format!("{topic}: the node would refuse it: {reason}"),
             "calibrate the camera, or give the driver its calibration file",
@@ -252,35 +287,66 @@ mod tests {
         }
     }
 
-    /// A change to a sound camera, the status that it leads to, and words of the line.
-    type Case = (fn(&mut Camera), Status, &'static str);
+    /// A change to a sound camera, whether it is named and the status then, and words of the line.
+    type Case = (fn(&mut Camera), Status, Status, &'static str);
 
     #[test]
     fn each_fault_of_a_camera_has_its_line() {
+        let best_effort: fn(&mut Camera) = |camera| camera.publishers[0].reliable = false;
         let cases: &[Case] = &[
-            (|_| {}, Status::Ok, "640x480 rgb8, 30.0 Hz, reliable"),
-            (|camera| camera.publishers[0].reliable = false, Status::Ok, "best effort"),
-            (|camera| camera.publishers.clear(), Status::Warn, "nobody publishes"),
-            (|camera| camera.frames = 0, Status::Warn, "no frame came within 2 s"),
+            (|_| {}, Status::Ok, Status::Ok, "640x480 rgb8, 30.0 Hz, reliable"),
+            (best_effort, Status::Ok, Status::Ok, "best effort"),
+            (|camera| camera.publishers.clear(), Status::Warn, Status::Fail, "nobody publishes"),
+            (|camera| camera.frames = 0, Status::Warn, Status::Fail, "no frame came within 2 s"),
+            (|camera| camera.refused = Some("short".into()), Status::Warn, Status::Fail, "refuse it: short"),
+            (|camera| camera.lost = Some(0.48), Status::Warn, Status::Warn, "about 48 %"),
             (
-                |camera| camera.refused = Some("encoding uyvy".into()),
-                Status::Fail,
-                "refuse it: encoding uyvy",
+                |camera| camera.frame_id = Some("camera_link".into()),
+                Status::Warn,
+                Status::Warn,
+                "\"camera_link\"",
             ),
-            (|camera| camera.lost = Some(0.48), Status::Warn, "about 48 %"),
-            (|camera| camera.frame_id = Some("camera_link".into()), Status::Warn, "\"camera_link\""),
-            (|camera| camera.info.messages = 0, Status::Fail, "no camera_info came on /camera/camera_info"),
-            (|camera| camera.info.refused = Some("K is zero".into()), Status::Fail, "K is zero"),
-            (|camera| camera.info.distorted = true, Status::Warn, "D is not zero"),
+            (
+                |camera| camera.info.messages = 0,
+                Status::Warn,
+                Status::Fail,
+                "no camera_info came on /camera/camera_info",
+            ),
+            (
+                |camera| camera.info.refused = Some("K is zero".into()),
+                Status::Warn,
+                Status::Fail,
+                "K is zero",
+            ),
+            (|camera| camera.info.distorted = true, Status::Warn, Status::Warn, "D is not zero"),
         ];
-        for (change, status, words) in cases {
+        for (change, at_large, named, words) in cases {
             let mut camera = sound();
             change(&mut camera);
-            let checks = judge(&Graph { seconds: 2.0, images: vec![camera] });
-            assert_eq!(worst(&checks), *status, "{checks:#?}");
-            assert!(checks.iter().any(|check| check.found.contains(words)), "{words}: {checks:#?}");
+            let graph = Graph { seconds: 2.0, images: vec![camera] };
+            for (names, status) in [(vec![], at_large), (vec!["/camera/image_raw".to_owned()], named)] {
+                let checks = judge(&graph, &names);
+                assert_eq!(worst(&checks), *status, "{checks:#?}");
+                assert!(checks.iter().any(|check| check.found.contains(words)), "{words}: {checks:#?}");
+            }
         }
-        assert_eq!(worst(&judge(&Graph { seconds: 2.0, images: vec![] })), Status::Warn);
+    }
+
+    #[test]
+    fn a_named_camera_must_be_there_and_others_are_left_out() {
+        let graph = Graph { seconds: 2.0, images: vec![sound()] };
+        let checks = judge(&graph, &["/other".to_owned()]);
+        assert_eq!((checks.len(), worst(&checks)), (1, Status::Fail), "{checks:#?}");
+        assert_eq!(worst(&judge(&Graph { seconds: 2.0, images: vec![] }, &[])), Status::Warn);
+    }
+
+    #[test]
+    fn another_nodes_depth_is_no_camera() {
+        for form in ["640x480 16UC1", "640x480 32FC1", "compressed, 16UC1; compressedDepth png"] {
+            let camera = Camera { form: Some(form.into()), refused: Some("no".into()), ..sound() };
+            let checks = judge(&Graph { seconds: 2.0, images: vec![camera] }, &[]);
+            assert_eq!((checks.len(), worst(&checks)), (1, Status::Ok), "{checks:#?}");
+        }
     }
 
     fn helper(text: &str) -> tempfile::TempDir {
@@ -301,11 +367,12 @@ mod tests {
         ];
         for (text, status, words) in cases {
             let folder = helper(text);
-            let checks = checks(0.1, Some(folder.path()), &[], &[]);
+            let places = Places { tool: Some(folder.path().to_owned()), ..Places::default() };
+            let checks = checks(0.1, &[], &places);
             assert_eq!(checks[0].status, status, "{checks:#?}");
             assert!(checks[0].found.contains(words), "{checks:#?}");
         }
-        let nowhere = checks(0.1, None, &[], &[]);
+        let nowhere = checks(0.1, &[], &Places::default());
         assert!(nowhere[0].found.contains("neither beside this tool"), "{nowhere:#?}");
     }
 }

@@ -16,7 +16,9 @@ pub fn checks(machine: &Machine) -> Vec<Check> {
     };
     let size = format!("/dev/shm has {} MB, {} MB of it free", space.total >> 20, space.free >> 20);
     let segment = transport::segment_bytes(machine).unwrap_or(0);
-    if space.free < segment {
+    // Fast DDS's file is larger than the segment by 4.7 % (measured: 70255136 bytes for 67108864).
+    let file = segment + segment / 20;
+    if space.free < file {
         let left = machine.names("/dev/shm").iter().filter(|name| name.starts_with("fastrtps_")).count();
         let remedy = match left {
             0 => remedy.to_owned(),
@@ -36,7 +38,7 @@ pub fn checks(machine: &Machine) -> Vec<Check> {
         return vec![Check::warn(Area::Memory, found, remedy)];
     }
     // A camera driver, the node, and one consumer that publishes.
-    if space.free < 3 * segment {
+    if space.free < 3 * file {
         let found = format!("{size}: room for fewer than three segments of {} MB", segment >> 20);
         return vec![Check::warn(Area::Memory, found, remedy)];
     }
@@ -60,8 +62,8 @@ mod tests {
         let cases = [
             (megabytes(8192, 8000), Status::Ok, "8192 MB"),
             (megabytes(256, 100), Status::Warn, "fewer than three segments of 64 MB"),
-            (megabytes(64, 64), Status::Warn, "Docker's default"),
-            (megabytes(64, 63), Status::Fail, "less than one segment"),
+            (megabytes(64, 64), Status::Warn, "less than one segment"),
+            (megabytes(4096, 66), Status::Warn, "less than one segment"),
             (None, Status::Warn, "not there"),
         ];
         for (space, status, words) in cases {
@@ -72,7 +74,11 @@ mod tests {
         }
         machine.shared_memory = megabytes(64, 1);
         assert!(checks(&machine)[0].remedy.as_ref().unwrap().contains("1 files of Fast DDS"));
+        machine.shared_memory = megabytes(64, 64);
         machine.environment.clear();
-        assert_eq!(checks(&machine)[0].status, Status::Warn, "without ROS there is no segment to hold");
+        assert!(
+            checks(&machine)[0].found.contains("Docker's default"),
+            "without ROS there is no segment to hold"
+        );
     }
 }

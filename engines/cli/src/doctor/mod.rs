@@ -18,6 +18,7 @@ use perception::Engine;
 use serde_json::json;
 
 use engines::Wanted;
+use graph::Places;
 use machine::Machine;
 use report::{Area, Check, Status, worst};
 
@@ -35,6 +36,10 @@ pub struct Arguments {
     /// Leave an area out; may be given several times
     #[arg(long, value_enum, value_name = "AREA")]
     skip: Vec<Area>,
+    /// An image topic that must be right, full name; may be given several times. Others are left out then; without it all
+    /// are looked at, and what is wrong with one is a warning
+    #[arg(long = "image", value_name = "TOPIC")]
+    images: Vec<String>,
     /// How long to listen to each camera on the graph, seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = parse_seconds)]
     seconds: f64,
@@ -93,9 +98,12 @@ impl Arguments {
         }
         if wanted(Area::Graph) && machine.variable("ROS_DISTRO").is_some() {
             let tool = std::env::current_exe().ok();
-            let near = tool.as_deref().and_then(Path::parent);
-            let (prefixes, path) = (machine.folders("AMENT_PREFIX_PATH"), machine.folders("PATH"));
-            checks.extend(graph::checks(self.seconds, near, &prefixes, &path));
+            let places = Places {
+                tool: tool.as_deref().and_then(Path::parent).map(Path::to_owned),
+                prefixes: machine.folders("AMENT_PREFIX_PATH"),
+                path: machine.folders("PATH"),
+            };
+            checks.extend(graph::checks(self.seconds, &self.images, &places));
         }
         checks
     }

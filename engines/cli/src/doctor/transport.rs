@@ -300,15 +300,15 @@ mod tests {
 
     #[test]
     fn the_segment_is_what_the_environment_makes() {
-        let cases: &[(&[(&str, &str)], Option<u64>)] = &[
-            (&[], Some(512 << 10)),
-            (&[("FASTRTPS_DEFAULT_PROFILES_FILE", "/ours.xml")], Some(64 << 20)),
-            (&[("FASTRTPS_DEFAULT_PROFILES_FILE", "/udp.xml")], None),
-            (&[("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp")], None),
+        let cases = [
+            ("RMW_IMPLEMENTATION", "", Some(512 << 10)),
+            ("FASTRTPS_DEFAULT_PROFILES_FILE", "/ours.xml", Some(64 << 20)),
+            ("FASTRTPS_DEFAULT_PROFILES_FILE", "/udp.xml", None),
+            ("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp", None),
         ];
-        for (variables, expected) in cases {
-            let (machine, _root) = stand_in(&[&SOURCED[..], variables].concat(), &files());
-            assert_eq!(segment_bytes(&machine), *expected, "{variables:?}");
+        for (variable, value, expected) in cases {
+            let (machine, _root) = stand_in(&[&SOURCED[..], &[(variable, value)]].concat(), &files());
+            assert_eq!(segment_bytes(&machine), expected, "{variable}={value}");
         }
         let (machine, _root) = stand_in(&[], &[]);
         assert_eq!(segment_bytes(&machine), None);
