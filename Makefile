@@ -10,7 +10,7 @@ ENVIRONMENT = source .pixio/setup.bash
 NODES = cargo build --release -q --workspace --bins --examples
 TARGET = $${CARGO_TARGET_DIR:-target}/release
 
-.PHONY: help setup demo test lint unit ros-test referees clean
+.PHONY: help setup demo test lint unit ros-test reference referees clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -33,6 +33,10 @@ unit: setup ## tests that need no ROS graph
 ros-test: setup ## nodes against rclpy peers over real ROS 2
 	$(ENVIRONMENT); $(NODES); source scripts/isolated.bash; \
 	  export PIXIO_BIN=$$(realpath $(TARGET)); python -m pytest -q tests/ros
+
+reference: setup ## write docs/reference.md from what the nodes declare
+	$(ENVIRONMENT); $(NODES); python scripts/reference.py $(TARGET) > docs/reference.md.new; \
+	  mv docs/reference.md.new docs/reference.md
 
 referees: setup ## checks against heavy third parties (PyTorch, transformers); by hand
 	$(ENVIRONMENT); $(NODES); tests/referees/run.sh
