@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::convert;
 
 /// How long the graph is given to show itself.
-const DISCOVERY: Duration = Duration::from_millis(1500);
+const DISCOVERY: Duration = Duration::from_secs(3);
 /// How long one wait for messages lasts.
 const WAIT: Duration = Duration::from_millis(5);
 /// Fewest frames from which a loss is estimated.

@@ -62,8 +62,8 @@ mod tests {
         let cases = [
             (megabytes(8192, 8000), Status::Ok, "8192 MB"),
             (megabytes(256, 100), Status::Warn, "fewer than three segments of 64 MB"),
-            (megabytes(64, 64), Status::Warn, "less than one segment"),
-            (megabytes(4096, 66), Status::Warn, "less than one segment"),
+            (megabytes(64, 64), Status::Fail, "less than one segment"),
+            (megabytes(4096, 66), Status::Fail, "less than one segment"),
             (None, Status::Warn, "not there"),
         ];
         for (space, status, words) in cases {
