@@ -1,0 +1,192 @@
+//! The folder of a dataset: its lock, what is committed, and what is left over from crashes.
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use super::info::{CHUNK_FILES, Info, VERSION};
+use super::reader::{EpisodeInfo, read_episodes, read_tasks};
+use super::stats::{Stats, StoredStats};
+use super::{DatasetError, at};
+use crate::files::{rename, write_whole};
+
+/// Everything that is committed, as the writer continues it.
+#[derive(Debug)]
+pub(super) struct Committed {
+    pub(super) info: Info,
+    pub(super) tasks: Vec<String>,
+    pub(super) stats: BTreeMap<String, Stats>,
+    pub(super) episodes: Vec<EpisodeInfo>,
+}
+
+/// Reads and checks `info.json`.
+pub(super) fn read_info(root: &Path) -> Result<Info, DatasetError> {
+    let path = root.join("meta/info.json");
+    let text = std::fs::read_to_string(&path).map_err(at(&path))?;
+    let refuse = |problem: String| DatasetError::Meta { path: path.clone(), problem };
+    let info: Info = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+    if info.codebase_version != VERSION {
+        return Err(refuse(format!("codebase_version: expected {VERSION}, got {}", info.codebase_version)));
+    }
+    if !(info.fps > 0.0 && info.fps <= 1000.0) {
+        return Err(refuse(format!("fps: expected above 0 and up to 1000, got {}", info.fps)));
+    }
+    for pattern in [Some(&info.data_path), info.video_path.as_ref()].into_iter().flatten() {
+        let climbs =
+            Path::new(pattern).components().any(|part| !matches!(part, std::path::Component::Normal(_)));
+        if climbs {
+            return Err(refuse(format!("expected a path within the dataset, got {pattern}")));
+        }
+    }
+    if let Some((key, _)) = info.features.0.iter().find(|(key, _)| key.contains('/') || key.contains("..")) {
+        return Err(refuse(format!("features: a key with / or ..: {key}")));
+    }
+    Ok(info)
+}
+
+/// `stats.json`; what cannot be read is left out, and named by the check.
+pub(super) fn read_stats(root: &Path) -> Result<BTreeMap<String, Stats>, DatasetError> {
+    let path = root.join("meta/stats.json");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(at(&path)(error)),
+    };
+    let refuse = |problem: String| DatasetError::Meta { path: path.clone(), problem };
+    let stored: BTreeMap<String, StoredStats> =
+        serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+    stored
+        .iter()
+        .map(|(key, stats)| {
+            let stats = stats.stats().ok_or_else(|| refuse(format!("{key}: lists of different lengths")))?;
+            Ok((key.clone(), stats))
+        })
+        .collect()
+}
+
+impl Committed {
+    pub(super) fn read(root: &Path) -> Result<Self, DatasetError> {
+        let info = read_info(root)?;
+        let mut tasks = read_tasks(root)?;
+        // A task that was written before a crash, but whose episode was not.
+        tasks.truncate(info.total_tasks as usize);
+        let mut episodes = read_episodes(root, &info)?;
+        episodes.retain(|episode| episode.episode < info.total_episodes);
+        let stats = read_stats(root)?;
+        Ok(Self { info, tasks, stats, episodes })
+    }
+
+    /// The chunk and file behind the last that are in use, by what an episode says.
+    pub(super) fn next_file(&self, of: impl Fn(&EpisodeInfo) -> Option<(u64, u64)>) -> (u64, u64) {
+        match self.episodes.iter().filter_map(of).max() {
+            None => (0, 0),
+            Some((chunk, file)) if file + 1 >= CHUNK_FILES => (chunk + 1, 0),
+            Some((chunk, file)) => (chunk, file + 1),
+        }
+    }
+
+    /// Every file that belongs to a committed episode, relative to the root.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for episode in &self.episodes {
+            let (chunk, file) = episode.data;
+            files.push(PathBuf::from(Info::fill(&self.info.data_path, "", chunk, file)));
+            files.push(episode.meta_file.clone());
+            for (key, video) in &episode.videos {
+                let pattern = self.info.video_path.as_deref().unwrap_or_default();
+                files.push(PathBuf::from(Info::fill(pattern, key, video.chunk, video.file)));
+            }
+        }
+        files
+    }
+
+    /// Moves files that no committed episode has to `.rec/orphans/`: a loader would take them for data.
+    pub(super) fn quarantine(&self, root: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+        let known = self.files();
+        let mut moved = Vec::new();
+        for folder in ["data", "meta/episodes", "videos"] {
+            for path in files_below(&root.join(folder))? {
+                let relative = path.strip_prefix(root).unwrap_or(&path).to_owned();
+                if known.contains(&relative) {
+                    continue;
+                }
+                let name = relative.to_string_lossy().replace('/', "_");
+                let orphans = root.join(".rec/orphans");
+                std::fs::create_dir_all(&orphans).map_err(at(&orphans))?;
+                let mut place = orphans.join(&name);
+                for number in 1.. {
+                    if !place.exists() {
+                        break;
+                    }
+                    place = orphans.join(format!("{name}.{number}"));
+                }
+                rename(&path, &place).map_err(at(&path))?;
+                moved.push(relative);
+            }
+        }
+        Ok(moved)
+    }
+}
+
+/// All files below a folder, sorted.
+pub(super) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(at(&folder)(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(at(&folder))?;
+            let kind = entry.file_type().map_err(at(&folder))?;
+            if kind.is_dir() { folders.push(entry.path()) } else { files.push(entry.path()) }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Writes `info.json`, the commit.
+pub(super) fn write_info(root: &Path, info: &Info) -> Result<(), DatasetError> {
+    let path = root.join("meta/info.json");
+    let text =
+        info.json().map_err(|error| DatasetError::Meta { path: path.clone(), problem: error.to_string() })?;
+    write_whole(&path, text.as_bytes()).map_err(at(&path))
+}
+
+/// Writes `stats.json`.
+pub(super) fn write_stats(
+    root: &Path,
+    info: &Info,
+    stats: &BTreeMap<String, Stats>,
+) -> Result<(), DatasetError> {
+    let path = root.join("meta/stats.json");
+    let picture = |key: &str| info.features.get(key).is_some_and(super::FeatureInfo::is_picture);
+    let stored: BTreeMap<&String, StoredStats> =
+        stats.iter().map(|(key, stats)| (key, StoredStats::new(stats, picture(key)))).collect();
+    let text = serde_json::to_string_pretty(&stored);
+    let text = text.map_err(|error| DatasetError::Meta { path: path.clone(), problem: error.to_string() })?;
+    write_whole(&path, text.as_bytes()).map_err(at(&path))
+}
+
+/// Holds a dataset against a second writer, as long as it lives.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(super) fn take(root: &Path) -> Result<Self, DatasetError> {
+        let folder = root.join(".rec");
+        std::fs::create_dir_all(&folder).map_err(at(&folder))?;
+        let path = folder.join("lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(DatasetError::Locked { path: root.to_owned() }),
+            Err(TryLockError::Error(error)) => Err(at(&path)(error)),
+        }
+    }
+}

@@ -1,0 +1,481 @@
+//! Writing a dataset: rows into a log as they come, an episode's files at its end, `info.json` last.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::assembly::{self, Assembled};
+use super::info::{Info, difference};
+use super::layout::{Feature, FeatureKind, Layout};
+use super::picture;
+use super::row::{Cell, Picture, Row};
+use super::spool::{SpoolReader, SpoolWriter, SpooledCell, SpooledRow};
+use super::store::{self, Lock, write_info, write_stats};
+use super::tables::{EpisodeRow, write_episode, write_tasks};
+use super::video::VideoEncoder;
+use super::{DatasetError, at, parquet_at};
+use crate::files::{beside, is_removed, parent, rename, sync_folder};
+
+/// Of pictures that come compressed, every n-th is decoded for statistics.
+const COUNTED_EVERY: u64 = 8;
+/// How often it is looked whether the log is still there.
+const WATCH: Duration = Duration::from_millis(500);
+
+/// Writes one dataset; nobody else can at the same time.
+#[derive(Debug)]
+pub struct DatasetWriter {
+    root: PathBuf,
+    layout: Layout,
+    committed: store::Committed,
+    quarantined: Vec<PathBuf>,
+    open: Option<OpenEpisode>,
+    _lock: Lock,
+}
+
+/// An episode that is committed: it survives whatever comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Its number.
+    pub episode: u64,
+    /// Its frames.
+    pub frames: u64,
+}
+
+/// An episode that a crash left in its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOver {
+    /// The log.
+    pub path: PathBuf,
+    /// The task it was begun with.
+    pub task: String,
+    /// Rows that can be saved.
+    pub rows: u64,
+    /// Whether a last row was cut off.
+    pub torn: bool,
+}
+
+/// The episode in progress.
+struct OpenEpisode {
+    task: String,
+    spool: SpoolWriter,
+    pictures: Vec<PictureState>,
+    watched: Instant,
+}
+
+impl std::fmt::Debug for OpenEpisode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenEpisode").field("task", &self.task).field("spool", &self.spool).finish()
+    }
+}
+
+/// What a picture feature carries from frame to frame.
+#[derive(Default)]
+struct PictureState {
+    encoder: Option<VideoEncoder>,
+    /// The picture of the frame before with its compressed bytes: a repeated one is not compressed again.
+    last: Option<(Arc<Picture>, SpooledCell)>,
+}
+
+impl DatasetWriter {
+    /// Opens the dataset at `root` to continue it, or begins one. Files that no committed episode has, left by a crash,
+    /// move to `.rec/orphans/`.
+    ///
+    /// # Errors
+    /// Another writer, another layout than the dataset's (rate, robot, features), a damaged dataset, no permission.
+    pub fn open(root: &Path, layout: Layout) -> Result<Self, DatasetError> {
+        let meta = root.join("meta/episodes");
+        std::fs::create_dir_all(&meta).map_err(at(&meta))?;
+        let lock = Lock::take(root)?;
+        let committed = if root.join("meta/info.json").exists() {
+            store::Committed::read(root)?
+        } else {
+            let info = Info::new(&layout);
+            store::Committed { info, tasks: Vec::new(), stats: BTreeMap::new(), episodes: Vec::new() }
+        };
+        if let Some((what, stored, came)) = difference(&committed.info, &layout) {
+            return Err(DatasetError::Mismatch { path: root.to_owned(), what, stored, came });
+        }
+        let quarantined = committed.quarantine(root)?;
+        write_info(root, &committed.info)?;
+        Ok(Self { root: root.to_owned(), layout, committed, quarantined, open: None, _lock: lock })
+    }
+
+    /// Where the dataset is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What it holds per frame.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Episodes that are committed.
+    pub fn episodes(&self) -> u64 {
+        self.committed.info.total_episodes
+    }
+
+    /// Files of no committed episode that opening moved to `.rec/orphans/`, relative to the root.
+    pub fn quarantined(&self) -> &[PathBuf] {
+        &self.quarantined
+    }
+
+    /// Rows of the episode in progress.
+    pub fn rows(&self) -> u64 {
+        self.open.as_ref().map_or(0, |open| open.spool.rows())
+    }
+
+    /// Begins an episode. The task is what a recovery after a crash uses.
+    ///
+    /// # Errors
+    /// One is in progress already, or the file system says no.
+    pub fn begin_episode(&mut self, task: &str) -> Result<(), DatasetError> {
+        if self.open.is_some() {
+            return Err(DatasetError::Order {
+                expected: "the episode in progress to be committed or discarded first",
+            });
+        }
+        let folder = self.root.join(".rec");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let path = folder.join(format!("spool-{:06}-{now}", self.episodes()));
+        let spool = SpoolWriter::create(path.clone(), task).map_err(at(&path))?;
+        sync_folder(&folder).map_err(at(&folder))?;
+        let pictures = self.layout.features().iter().map(|_| PictureState::default()).collect();
+        self.open = Some(OpenEpisode { task: task.to_owned(), spool, pictures, watched: Instant::now() });
+        Ok(())
+    }
+
+    /// Appends a row. Once this returns the row survives a crash of the process.
+    ///
+    /// # Errors
+    /// The row does not fit the layout (nothing is appended then), or the disk is full or gone: no further row is taken,
+    /// and those before can still be committed once there is room.
+    pub fn push(&mut self, row: &Row) -> Result<(), DatasetError> {
+        let open = self
+            .open
+            .as_mut()
+            .ok_or(DatasetError::Order { expected: "an episode to be begun before rows" })?;
+        let frame = open.spool.rows();
+        check_row(&self.layout, row, frame)?;
+        let mut cells = Vec::with_capacity(row.values.len());
+        for ((feature, cell), state) in self.layout.features().iter().zip(&row.values).zip(&mut open.pictures)
+        {
+            let refuse = |problem| DatasetError::Row { frame, feature: feature.key.clone(), problem };
+            cells.push(match cell {
+                Cell::Picture(picture) => {
+                    state.cell(feature, picture, frame, self.layout.fps()).map_err(refuse)?
+                }
+                plain => SpooledCell::Plain(plain.clone()),
+            });
+        }
+        let spooled = SpooledRow { time_nanos: row.time_nanos, streams: row.streams.clone(), cells };
+        open.spool.append(&spooled).map_err(at(open.spool.path()))?;
+        if open.watched.elapsed() > WATCH {
+            open.watched = Instant::now();
+            let removed = open.spool.file().metadata().is_ok_and(|metadata| is_removed(&metadata));
+            if removed {
+                return Err(at(open.spool.path())(std::io::Error::other("removed while recording")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits the episode in progress: all its files appear, `info.json` last. `provenance` (the bag, the contract,
+    /// quality figures) goes to `meta/pixio/episodes.jsonl`.
+    ///
+    /// # Errors
+    /// No rows, or the disk is full or gone: nothing is committed, and it can be tried again.
+    pub fn commit(&mut self, task: &str, provenance: &serde_json::Value) -> Result<Committed, DatasetError> {
+        let expected = DatasetError::Order { expected: "an episode with at least one row to commit" };
+        let Some(open) = self.open.as_ref().filter(|open| open.spool.rows() > 0) else {
+            return Err(expected);
+        };
+        let path = open.spool.path().to_owned();
+        let committed = self.commit_spool(&path, task, provenance)?;
+        self.open = None;
+        Ok(committed)
+    }
+
+    /// Throws the episode in progress away; nothing committed is touched.
+    ///
+    /// # Errors
+    /// The file system says no.
+    pub fn discard(&mut self) -> Result<(), DatasetError> {
+        match self.open.take() {
+            Some(open) => std::fs::remove_file(open.spool.path()).map_err(at(open.spool.path())),
+            None => Ok(()),
+        }
+    }
+
+    /// Episodes that a crash left behind, oldest first, without the one in progress.
+    ///
+    /// # Errors
+    /// The file system says no.
+    pub fn left_over(&self) -> Result<Vec<LeftOver>, DatasetError> {
+        let folder = self.root.join(".rec");
+        let mut found = Vec::new();
+        for path in store::files_below(&folder)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let mine = self.open.as_ref().is_some_and(|open| open.spool.path() == path);
+            if mine || !name.starts_with("spool-") {
+                continue;
+            }
+            let mut reader = match SpoolReader::open(&path, &self.layout) {
+                Ok(reader) => reader,
+                // Cut before its first row: there is nothing in it.
+                Err(_) => continue,
+            };
+            let mut rows = 0;
+            while reader.next().map_err(at(&path))?.is_some() {
+                rows += 1;
+            }
+            found.push(LeftOver { task: reader.task().to_owned(), torn: reader.torn(), path, rows });
+        }
+        Ok(found)
+    }
+
+    /// Commits what a crash left behind, with the task it was begun with.
+    ///
+    /// # Errors
+    /// No rows in it, or the disk is full or gone.
+    pub fn recover(&mut self, left_over: &LeftOver) -> Result<Committed, DatasetError> {
+        if left_over.rows == 0 {
+            return Err(DatasetError::Order { expected: "an episode with at least one row to recover" });
+        }
+        let provenance = serde_json::json!({"recovered": true});
+        self.commit_spool(&left_over.path, &left_over.task, &provenance)
+    }
+
+    fn commit_spool(
+        &mut self,
+        spool: &Path,
+        task: &str,
+        provenance: &serde_json::Value,
+    ) -> Result<Committed, DatasetError> {
+        let mut tasks = self.committed.tasks.clone();
+        let task_index = tasks.iter().position(|known| known == task).unwrap_or_else(|| {
+            tasks.push(task.to_owned());
+            tasks.len() - 1
+        });
+        let mut made = Vec::new();
+        let outcome =
+            self.write_episode_files(spool, task, task_index as u64, &mut made).and_then(|assembled| {
+                let mut info = self.committed.info.clone();
+                info.add_episode(assembled.frames, tasks.len() as u64);
+                let mut stats = self.committed.stats.clone();
+                for (key, more) in &assembled.stats {
+                    stats
+                        .entry(key.clone())
+                        .and_modify(|known| known.merge(more))
+                        .or_insert_with(|| more.clone());
+                }
+                if tasks.len() > self.committed.tasks.len() || !self.root.join("meta/tasks.parquet").exists()
+                {
+                    self.write_tasks(&tasks)?;
+                }
+                self.append_provenance(&assembled, task, provenance)?;
+                write_stats(&self.root, &info, &stats)?;
+                write_info(&self.root, &info)?;
+                Ok((info, stats, assembled))
+            });
+        let (info, stats, assembled) = match outcome {
+            Ok(done) => done,
+            Err(error) => {
+                // Not committed: a loader must not find them. What cannot be removed the next opening moves away.
+                for path in made {
+                    let _ = std::fs::remove_file(path);
+                }
+                return Err(error);
+            }
+        };
+        let episode = info.total_episodes - 1;
+        self.committed.episodes.push(assembled.episode);
+        self.committed.info = info;
+        self.committed.tasks = tasks;
+        self.committed.stats = stats;
+        std::fs::remove_file(spool).map_err(at(spool))?;
+        Ok(Committed { episode, frames: assembled.frames })
+    }
+
+    /// Makes the episode's own files and gives them their names.
+    fn write_episode_files(
+        &self,
+        spool: &Path,
+        task: &str,
+        task_index: u64,
+        made: &mut Vec<PathBuf>,
+    ) -> Result<Assembled, DatasetError> {
+        let mut assembled = assembly::assemble(&self.root, &self.layout, &self.committed, spool, task_index)?;
+        for path in &assembled.files {
+            made.push(path.clone());
+            rename(&beside(path), path).map_err(at(path))?;
+        }
+        let meta = self.committed.next_file(|episode| assembly::meta_place(&episode.meta_file));
+        let meta_file =
+            PathBuf::from(format!("meta/episodes/chunk-{:03}/file-{:03}.parquet", meta.0, meta.1));
+        let path = self.root.join(&meta_file);
+        let folder = parent(&path);
+        std::fs::create_dir_all(&folder).map_err(at(&folder))?;
+        let info = &self.committed.info;
+        let row = EpisodeRow {
+            episode: info.total_episodes,
+            task,
+            frames: assembled.frames,
+            from: info.total_frames,
+            data: assembled.episode.data,
+            videos: assembled
+                .episode
+                .videos
+                .iter()
+                .map(|(key, v)| (key.as_str(), (v.chunk, v.file)))
+                .collect(),
+            fps: self.layout.fps(),
+            stats: assembled
+                .stats
+                .iter()
+                .map(|(key, stats)| {
+                    (key.as_str(), stats, info.features.get(key).is_some_and(|f| f.is_picture()))
+                })
+                .collect(),
+            meta,
+        };
+        write_episode(&beside(&path), &row).map_err(parquet_at(&path))?;
+        made.push(path.clone());
+        rename(&beside(&path), &path).map_err(at(&path))?;
+        assembled.episode.meta_file = meta_file;
+        assembled.episode.tasks = vec![task.to_owned()];
+        Ok(assembled)
+    }
+
+    fn write_tasks(&self, tasks: &[String]) -> Result<(), DatasetError> {
+        let path = self.root.join("meta/tasks.parquet");
+        write_tasks(&beside(&path), tasks).map_err(parquet_at(&path))?;
+        rename(&beside(&path), &path).map_err(at(&path))
+    }
+
+    /// One line per episode; of two lines for one episode, after a crash, the later holds.
+    fn append_provenance(
+        &self,
+        assembled: &Assembled,
+        task: &str,
+        provenance: &serde_json::Value,
+    ) -> Result<(), DatasetError> {
+        let path = self.root.join("meta/pixio/episodes.jsonl");
+        let folder = parent(&path);
+        std::fs::create_dir_all(&folder).map_err(at(&folder))?;
+        let line = serde_json::json!({
+            "episode_index": self.committed.info.total_episodes, "frames": assembled.frames, "task": task,
+            "first_nanos": assembled.first_nanos, "last_nanos": assembled.last_nanos,
+            "repeated": assembled.repeated, "stale": assembled.stale, "provenance": provenance,
+        });
+        let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(at(&path))?;
+        file.write_all(format!("{line}\n").as_bytes()).map_err(at(&path))?;
+        file.sync_all().map_err(at(&path))
+    }
+}
+
+impl PictureState {
+    fn cell(
+        &mut self,
+        feature: &Feature,
+        picture: &Arc<Picture>,
+        frame: u64,
+        fps: u32,
+    ) -> Result<SpooledCell, String> {
+        if let FeatureKind::Video(size) = feature.kind {
+            let (came, rgb) = picture::rgb(picture)?;
+            check_size(size, came)?;
+            let histograms = picture::color_histograms(size, &rgb);
+            let encoder = match &mut self.encoder {
+                Some(encoder) => encoder,
+                None => self.encoder.insert(VideoEncoder::new(size, fps)?),
+            };
+            return Ok(SpooledCell::Picture { bytes: encoder.encode(&rgb)?, histograms });
+        }
+        if let Some((last, cell)) = &self.last
+            && Arc::ptr_eq(last, picture)
+        {
+            return Ok(cell.clone());
+        }
+        let cell = still(feature, picture, frame)?;
+        self.last = Some((picture.clone(), cell.clone()));
+        Ok(cell)
+    }
+}
+
+/// The cell of an `Image` or `Depth` feature.
+fn still(feature: &Feature, picture: &Picture, frame: u64) -> Result<SpooledCell, String> {
+    let (bytes, histograms) = match feature.kind {
+        FeatureKind::Depth(size) => {
+            let (came, bytes) = picture::compressed_depth(picture)?;
+            check_size(size, came)?;
+            (bytes, vec![picture::depth_histogram(picture)?])
+        }
+        FeatureKind::Image(size) => {
+            let (came, bytes) = picture::compressed(picture)?;
+            check_size(size, came)?;
+            let counted = matches!(picture, Picture::Rgb8 { .. }) || frame % COUNTED_EVERY == 0;
+            let histograms = match counted {
+                true => picture::color_histograms(size, &picture::rgb(picture)?.1),
+                false => Vec::new(),
+            };
+            (bytes, histograms)
+        }
+        _ => return Err("a picture for a feature that is none".to_owned()),
+    };
+    Ok(SpooledCell::Picture { bytes, histograms })
+}
+
+fn check_size(expected: calibration::Size, came: calibration::Size) -> Result<(), String> {
+    match expected == came {
+        true => Ok(()),
+        false => Err(format!(
+            "expected {}x{} pixels as at the start, got {}x{}",
+            expected.width, expected.height, came.width, came.height
+        )),
+    }
+}
+
+/// Holds a row against the layout.
+fn check_row(layout: &Layout, row: &Row, frame: u64) -> Result<(), DatasetError> {
+    let refuse =
+        |feature: &str, problem: String| DatasetError::Row { frame, feature: feature.to_owned(), problem };
+    let counts = |expected: usize, came: usize| format!("expected {expected}, got {came}");
+    if row.values.len() != layout.features().len() {
+        return Err(refuse("values", counts(layout.features().len(), row.values.len())));
+    }
+    if row.streams.len() != layout.streams().len() {
+        return Err(refuse("streams", counts(layout.streams().len(), row.streams.len())));
+    }
+    for (feature, cell) in layout.features().iter().zip(&row.values) {
+        check_cell(feature, cell).map_err(|problem| refuse(&feature.key, problem))?;
+    }
+    Ok(())
+}
+
+fn check_cell(feature: &Feature, cell: &Cell) -> Result<(), String> {
+    let not_finite = |index: Option<usize>, value: f64| match index {
+        Some(index) => Err(format!("expected finite numbers, got {value} for {}", feature.names[index])),
+        None => Ok(()),
+    };
+    let length = match (feature.kind, cell) {
+        (FeatureKind::Float32, Cell::Float32(values)) => values.len(),
+        (FeatureKind::Float64, Cell::Float64(values)) => values.len(),
+        (FeatureKind::Int64, Cell::Int64(values)) => values.len(),
+        (FeatureKind::Bool, Cell::Bool(values)) => values.len(),
+        (FeatureKind::Text, Cell::Text(_)) => 0,
+        (FeatureKind::Image(_) | FeatureKind::Video(_) | FeatureKind::Depth(_), Cell::Picture(_)) => 0,
+        (kind, _) => return Err(format!("expected {kind:?}, got another kind of value")),
+    };
+    if length != feature.names.len() {
+        return Err(format!("expected {} values, got {length}", feature.names.len()));
+    }
+    match cell {
+        Cell::Float32(values) => not_finite(values.iter().position(|value| !value.is_finite()), f64::NAN),
+        Cell::Float64(values) => not_finite(values.iter().position(|value| !value.is_finite()), f64::NAN),
+        _ => Ok(()),
+    }
+}
