@@ -13,15 +13,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("network", &["calibration"]),
     ("perception", &["calibration", "control", "network"]),
     ("onnx", &["network", "perception"]),
-<<<<<<< HEAD
-    ("pixio", &["calibrating", "calibration", "control", "network", "onnx", "perception", "robot"]),
-    ("pixio_ros", &["calibration", "control", "network", "onnx", "perception", "robot"]),
-    ("robot", &["calibration"]),
-=======
-    ("pixio", &["calibration", "control", "network", "onnx", "perception", "recording"]),
-    ("pixio_ros", &["calibration", "control", "network", "onnx", "perception", "recording"]),
+    (
+        "pixio",
+        &["calibrating", "calibration", "control", "network", "onnx", "perception", "recording", "robot"],
+    ),
+    ("pixio_ros", &["calibration", "control", "network", "onnx", "perception", "recording", "robot"]),
     ("recording", &["calibration", "perception"]),
->>>>>>> 1cec298 (Write, read and recover episodes: MCAP bags, LeRobot datasets, any message by its definition)
+    ("robot", &["calibration"]),
     ("tests", &["network", "onnx", "perception"]),
 ];
 

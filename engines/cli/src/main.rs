@@ -1,6 +1,7 @@
-//! `pixio`: import, inspect, export, verify and run a Pixio model bundle; calibrate cameras.
+//! `pixio`: import, inspect, export, verify and run a Pixio model bundle; calibrate cameras; look after recordings.
 
 mod calibrate;
+mod dataset;
 mod doctor;
 mod engine;
 mod export;
@@ -32,6 +33,7 @@ enum Command {
     Infer(infer::Arguments),
     Calibrate(calibrate::Arguments),
     Doctor(doctor::Arguments),
+    Dataset(dataset::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Infer(arguments) => infer::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Dataset(arguments) => dataset::run(&arguments),
     };
     match outcome {
         Ok(code) => code,

@@ -5,14 +5,14 @@
 //!
 //! ```text
 //! (Topic, Stamps, bytes) --> bag::BagWriter            everything, as it came: <name>/<name>_0.mcap, metadata.yaml
-//!                       \--> alignment --> dataset::Row --> the dataset: what the contract takes, at a fixed rate
+//!                       \--> alignment --> dataset::Row --> dataset::DatasetWriter    what the contract takes, at a fixed rate
 //! ```
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`bag`] | writing (flushed every 0.4 s, atomic at the end), reading in the order of time, recovering |
 //! | [`cdr`] | numbers out of messages of any type, by the text of their definition |
-//! | [`dataset`] | the layout of a dataset and its rows |
+//! | [`dataset`] | LeRobotDataset 3.0: layout and rows, writing with a commit per episode, reading, checking, recovering |
 //!
 //! Times are nanoseconds since 1970 in names ending in `_nanos`.
 
@@ -21,6 +21,8 @@ pub mod cdr;
 pub mod dataset;
 mod files;
 mod message;
+mod report;
 mod sync;
 
 pub use message::{Definition, Message, Stamps, Topic};
+pub use report::{Finding, Report};

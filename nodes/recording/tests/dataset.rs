@@ -1,5 +1,7 @@
 //! Datasets end to end: written, read, continued, cut off, filled disks.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // A test may panic: that is how it fails.
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -49,7 +51,7 @@ fn row(number: u64) -> Row {
             Cell::Picture(Arc::new(rgb(number))),
             Cell::Picture(Arc::new(rgb(number + 1))),
             Cell::Picture(Arc::new(Picture::Gray16 { size: SIZE, pixels: depth })),
-            Cell::Bool(vec![number % 2 == 0]),
+            Cell::Bool(vec![number.is_multiple_of(2)]),
             Cell::Int64(vec![number as i64, -7]),
             Cell::Text(format!("row {number}")),
         ],
@@ -138,7 +140,8 @@ fn rows_that_do_not_fit_leave_no_trace() {
     };
     let small = Picture::Rgb8 { size: Size { width: 2, height: 2 }, pixels: vec![0; 12] };
     let small = Cell::Picture(Arc::new(small));
-    let cases: [(&dyn Fn(&mut Row), &str); 6] = [
+    type Change<'a> = &'a dyn Fn(&mut Row);
+    let cases: [(Change<'_>, &str); 6] = [
         (&|row| row.values[0] = Cell::Float32(vec![1.0]), "observation.state: expected 2 values, got 1"),
         (
             &|row| row.values[1] = Cell::Float32(vec![1.0, f32::NAN]),
@@ -174,7 +177,7 @@ fn a_discarded_episode_leaves_nothing() {
     assert_eq!(writer.left_over().unwrap(), []);
     drop(writer);
     let report = check_dataset(&root, |_| ()).unwrap();
-    assert_eq!((report.findings, report.episodes), (vec![], 1));
+    assert_eq!((report.findings, report.episodes, report.items), (vec![], 1, 3));
 }
 
 /// A crash at every step of a commit: what was renamed but not counted is set aside, and the log still has the rows.
@@ -236,7 +239,8 @@ fn damage_is_named() {
     let root = folder.path().join("set");
     record(&mut DatasetWriter::open(&root, layout(30)).unwrap(), 8, "pick");
     let video = root.join("videos/observation.images.wrist/chunk-000/file-000.mp4");
-    let cases: [(&Path, &dyn Fn(&Path), &str); 4] = [
+    type Damage<'a> = &'a dyn Fn(&Path);
+    let cases: [(&Path, Damage<'_>, &str); 4] = [
         (&video, &|path| std::fs::remove_file(path).unwrap(), "the file is missing"),
         (&video, &|path| std::fs::write(path, b"no video").unwrap(), "cut off?"),
         (

@@ -1,5 +1,6 @@
 //! Bags: a folder with an MCAP file of ROS's profile and a `metadata.yaml`, as `ros2 bag play` wants them.
 
+mod check;
 mod metadata;
 mod qos;
 mod reader;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use check::check_bag;
 pub use metadata::{BagMetadata, TopicCount};
 pub use qos::{Durability, History, Liveliness, QosDuration, QosProfile, Reliability};
 pub use reader::{BagReader, Messages};

@@ -82,6 +82,11 @@ impl BagReader {
         Ok(Messages { bag: self, next_file: 0, source: None })
     }
 
+    /// The bag's MCAP files, in the order of time.
+    pub(super) fn file_paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
+    }
+
     fn add_file(&mut self, path: PathBuf) -> Result<(), BagError> {
         let mut file = File::open(&path).map_err(at(&path))?;
         check_profile(&mut file, &path)?;

@@ -13,43 +13,7 @@ use super::reader::{ColumnData, DatasetReader, EpisodeInfo, guarded};
 use super::stats::{QUANTILES, Stats};
 use super::store::{files_below, read_stats};
 use super::{DatasetError, at};
-
-/// One rule that is broken, or something worth a look.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// Whether a loader would fail or be misled; otherwise it is a remark.
-    pub broken: bool,
-    /// File, episode or feature.
-    pub place: String,
-    /// What was expected, and what is there.
-    pub problem: String,
-}
-
-/// What a check found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Everything that was found; empty when all is well.
-    pub findings: Vec<Finding>,
-    /// Episodes that were looked at.
-    pub episodes: u64,
-    /// Frames that were looked at.
-    pub frames: u64,
-}
-
-impl Report {
-    /// Whether no rule is broken.
-    pub fn is_sound(&self) -> bool {
-        !self.findings.iter().any(|finding| finding.broken)
-    }
-
-    pub(crate) fn broken(&mut self, place: impl Into<String>, problem: impl Into<String>) {
-        self.findings.push(Finding { broken: true, place: place.into(), problem: problem.into() });
-    }
-
-    pub(crate) fn remark(&mut self, place: impl Into<String>, problem: impl Into<String>) {
-        self.findings.push(Finding { broken: false, place: place.into(), problem: problem.into() });
-    }
-}
+use crate::report::Report;
 
 /// Checks a dataset; `progress` is told the episodes done.
 ///
@@ -69,7 +33,7 @@ pub fn check_dataset(root: &Path, mut progress: impl FnMut(u64)) -> Result<Repor
             Err(error) => report.broken(format!("episode {}", episode.episode), error.to_string()),
         }
         report.episodes += 1;
-        report.frames += episode.frames;
+        report.items += episode.frames;
         progress(report.episodes);
     }
     check_stats(&reader, &totals, &mut report)?;
@@ -344,7 +308,7 @@ fn check_pictures(
 ) -> Result<(), DatasetError> {
     let place = format!("episode {}", episode.episode);
     let expected = (feature.shape.get(1).copied(), feature.shape.first().copied());
-    let sides = |size: calibration::Size| (Some(size.width as usize), Some(size.height as usize));
+    let sides = |size: calibration::Size| (Some(size.width), Some(size.height));
     let (Some(path), Some(video)) = (reader.video_file(episode, key), episode.videos.get(key)) else {
         let columns = reader.columns(episode, &[key])?;
         let Some(ColumnData::Pictures(pictures)) = columns.get(key) else {

@@ -226,6 +226,52 @@ fn feature_info(feature: &Feature, fps: u32) -> FeatureInfo {
     }
 }
 
+/// The layout that a dataset of this program was written with.
+///
+/// # Errors
+/// A feature that this program does not write, or streams that are missing: the dataset is somebody else's.
+pub(super) fn layout_of(info: &Info) -> Result<Layout, String> {
+    let names = |key: &str, feature: &FeatureInfo| -> Result<Vec<String>, String> {
+        let list =
+            feature.names.as_array().ok_or_else(|| format!("{key}: expected names of its elements"))?;
+        Ok(list.iter().map(|name| name.as_str().unwrap_or_default().to_owned()).collect())
+    };
+    let streams = match info.features.get("sync.stamp") {
+        Some(feature) => names("sync.stamp", feature)?,
+        None => Vec::new(),
+    };
+    let own =
+        |key: &str| key.starts_with("sync.") || ["rec.time", "rec.repeated", "rec.stale"].contains(&key);
+    let mut features = Vec::new();
+    for (key, feature) in &info.features.0 {
+        if own(key) || super::layout::DEFAULT_FEATURES.contains(&key.as_str()) {
+            continue;
+        }
+        let size = || match feature.shape.as_slice() {
+            [height, width, _] => Ok(Size { width: *width, height: *height }),
+            other => Err(format!("{key}: expected height, width and channels, got {other:?}")),
+        };
+        let (kind, named) = match feature.dtype.as_str() {
+            "float32" => (FeatureKind::Float32, true),
+            "float64" => (FeatureKind::Float64, true),
+            "int64" => (FeatureKind::Int64, true),
+            "bool" => (FeatureKind::Bool, true),
+            "string" => (FeatureKind::Text, false),
+            "video" => (FeatureKind::Video(size()?), false),
+            "image" if feature.shape.get(2) == Some(&1) => (FeatureKind::Depth(size()?), false),
+            "image" => (FeatureKind::Image(size()?), false),
+            other => return Err(format!("{key}: dtype {other} is not written by this program")),
+        };
+        let names = if named { names(key, feature)? } else { Vec::new() };
+        features.push(Feature { key: key.clone(), kind, names });
+    }
+    let robot_type = info.robot_type.as_deref().unwrap_or_default();
+    if info.fps.fract() != 0.0 {
+        return Err(format!("fps: expected a whole number, got {}", info.fps));
+    }
+    Layout::new(info.fps as u32, robot_type, features, streams).map_err(|error| error.to_string())
+}
+
 /// The first difference that forbids continuing a dataset; what is said about videos may differ.
 pub(super) fn difference(stored: &Info, layout: &Layout) -> Option<(String, String, String)> {
     let expected = Info::new(layout);
@@ -276,6 +322,7 @@ mod tests {
         assert!(text.contains("\"fps\": 30,"), "{text}");
         assert!(text.contains("\"splits\": {"), "{text}");
         assert_eq!(serde_json::from_str::<Info>(&text).unwrap(), info);
+        assert_eq!(layout_of(&info).unwrap(), layout(30, &["b", "a"]));
         let keys: Vec<_> = info.features.0.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys[..2], ["observation.state", "observation.images.cam"]);
         assert_eq!(keys[keys.len() - 5..], super::super::layout::DEFAULT_FEATURES);

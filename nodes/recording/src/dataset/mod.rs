@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-pub use check::{Finding, Report, check_dataset};
+pub use check::check_dataset;
 pub use info::{FeatureInfo, Info, Ordered};
 pub use layout::{Feature, FeatureKind, Layout, LayoutError};
 pub use reader::{ColumnData, DatasetReader, EpisodeInfo};

@@ -276,8 +276,11 @@ mod tests {
     }
 
     fn row(number: u64) -> SpooledRow {
-        let stream =
-            StreamTruth { stamp_nanos: number * 7, repeated: number % 2 == 0, stale: number % 3 == 0 };
+        let stream = StreamTruth {
+            stamp_nanos: number * 7,
+            repeated: number.is_multiple_of(2),
+            stale: number.is_multiple_of(3),
+        };
         let histograms = vec![Histogram([(3, number), (200, 1)].into()); 3];
         SpooledRow {
             time_nanos: number,

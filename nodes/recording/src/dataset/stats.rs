@@ -228,8 +228,8 @@ mod tests {
     #[test]
     fn merged_moments_are_those_of_all_frames() {
         let (a, b) = (vec![1.0, 2.0, 6.0], vec![-3.0, 5.0, 5.5, 7.0]);
-        let mut merged = Stats::of_columns(&[a.clone()]);
-        merged.merge(&Stats::of_columns(&[b.clone()]));
+        let mut merged = Stats::of_columns(std::slice::from_ref(&a));
+        merged.merge(&Stats::of_columns(std::slice::from_ref(&b)));
         let all = Stats::of_columns(&[[a, b].concat()]);
         close(&merged.mean, &all.mean);
         close(&merged.std, &all.std);

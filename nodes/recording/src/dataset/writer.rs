@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::assembly::{self, Assembled};
-use super::info::{Info, difference};
+use super::info::{Info, difference, layout_of};
 use super::layout::{Feature, FeatureKind, Layout};
 use super::picture;
 use super::row::{Cell, Picture, Row};
@@ -101,6 +101,17 @@ impl DatasetWriter {
         let quarantined = committed.quarantine(root)?;
         write_info(root, &committed.info)?;
         Ok(Self { root: root.to_owned(), layout, committed, quarantined, open: None, _lock: lock })
+    }
+
+    /// Opens a dataset to continue it as it is, for recovery.
+    ///
+    /// # Errors
+    /// As [`DatasetWriter::open`]; or it was not written by this program.
+    pub fn reopen(root: &Path) -> Result<Self, DatasetError> {
+        let info = store::read_info(root)?;
+        let refuse = |problem| DatasetError::Meta { path: root.join("meta/info.json"), problem };
+        let layout = layout_of(&info).map_err(refuse)?;
+        Self::open(root, layout)
     }
 
     /// Where the dataset is.
@@ -417,7 +428,7 @@ fn still(feature: &Feature, picture: &Picture, frame: u64) -> Result<SpooledCell
         FeatureKind::Image(size) => {
             let (came, bytes) = picture::compressed(picture)?;
             check_size(size, came)?;
-            let counted = matches!(picture, Picture::Rgb8 { .. }) || frame % COUNTED_EVERY == 0;
+            let counted = matches!(picture, Picture::Rgb8 { .. }) || frame.is_multiple_of(COUNTED_EVERY);
             let histograms = match counted {
                 true => picture::color_histograms(size, &picture::rgb(picture)?.1),
                 false => Vec::new(),
