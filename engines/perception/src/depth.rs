@@ -107,6 +107,24 @@ impl DepthMap {
         }
     }
 
+    /// Makes unknown the pixels that are marked, row by row.
+    ///
+    /// # Errors
+    /// When there is not one mark for every pixel.
+    pub fn forget(&mut self, marked: &[bool]) -> Result<(), String> {
+        if marked.len() != self.size.area() {
+            return Err(format!(
+                "expected {} marks for {}, got {}",
+                self.size.area(),
+                self.size,
+                marked.len()
+            ));
+        }
+        let depths = self.meters.iter_mut().zip(marked).filter(|(_, marked)| **marked);
+        depths.for_each(|(depth, _)| *depth = f32::NAN);
+        Ok(())
+    }
+
     /// Makes unknown what a head is less sure of than `least`, and what it says nothing about.
     ///
     /// # Errors

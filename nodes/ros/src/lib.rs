@@ -9,6 +9,7 @@
 //! thread and takes the newest frames, cameras in turn; publishing, which the middleware may block, has its own
 //! thread and slots.
 
+pub mod body;
 pub mod camera;
 pub mod cdr;
 pub mod clock;
@@ -17,6 +18,7 @@ pub mod declare;
 pub mod describe;
 pub mod diagnostics;
 pub mod graph;
+pub mod joints;
 pub mod latest;
 pub mod lifecycle;
 pub mod names;
@@ -28,6 +30,7 @@ pub mod ros_node;
 pub mod rosout;
 pub mod service;
 pub mod spin;
+pub mod tf;
 pub mod throttle;
 pub mod window;
 

@@ -1,9 +1,11 @@
 //! The inference thread: newest frames in, results out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use perception::{Decompressor, Engine, ImageView, Pipeline};
+use calibration::CameraModel;
+use perception::{Decompressor, DepthMap, Engine, ImageView, Pipeline};
 
 use super::inputs::{FrameIn, Picture};
 use super::load::Loaded;
@@ -12,6 +14,7 @@ use super::outputs::{Asked, Outputs, Results};
 use super::settings::Settings;
 use super::setup::{Cameras, Setup};
 use super::statistics::{Fault, Statistics};
+use crate::body::Body;
 use crate::convert;
 use crate::latest::Latest;
 use crate::rosout::Logger;
@@ -43,6 +46,7 @@ pub struct Inference<E: Engine> {
     settings: Settings,
     moments: Moments,
     cameras: Vec<Camera>,
+    body: Option<Arc<Body>>,
     logger: Logger,
 }
 
@@ -78,7 +82,13 @@ impl<E: Engine> Inference<E> {
         let cameras = cameras.iter().zip(outputs).zip(statistics).map(camera).collect();
         let Loaded { mut pipeline, settings, .. } = loaded;
         pipeline.set_far_policy(settings.far);
-        Self { pipeline, settings, moments, cameras, logger }
+        Self { pipeline, settings, moments, cameras, body: None, logger }
+    }
+
+    /// Leaves the robot's body out of depth and points.
+    #[must_use]
+    pub fn without_body(self, body: Option<Arc<Body>>) -> Self {
+        Self { body, ..self }
     }
 
     /// Takes newest frames, cameras in turn, until the slots are closed. A frame that cannot be used costs that frame.
@@ -119,7 +129,8 @@ impl<E: Engine> Inference<E> {
             told.map_err(|error| FrameError::new(Fault::Engine, error))?;
         }
         let started = Instant::now();
-        let results = compute(&mut self.pipeline, setup, &image, frame, asked, &self.settings)?;
+        let results =
+            compute(&mut self.pipeline, setup, &image, frame, asked, &self.settings, self.body.as_deref())?;
         camera.statistics.computed(started.elapsed());
         Ok(results)
     }
@@ -133,19 +144,23 @@ fn compute<E: Engine>(
     frame: &FrameIn,
     asked: Asked,
     settings: &Settings,
+    body: Option<&Body>,
 ) -> Result<Results, FrameError> {
     let broken = |error: &dyn std::fmt::Display| FrameError::new(Fault::Engine, error);
     let header = || frame.picture.header().clone();
     let outputs = pipeline.run(&mut setup.view, image, asked.wanted()).map_err(|error| broken(&error))?;
     let size = setup.camera.size();
-    let points = match (outputs.depth, outputs.color) {
+    let without_body =
+        outputs.depth.zip(body).map(|(depth, body)| remove(body, &setup.camera, frame, depth)).transpose()?;
+    let depth = without_body.as_ref().or(outputs.depth);
+    let points = match (depth, outputs.color) {
         (Some(depth), Some(rgb)) if asked.points => {
             let points = convert::points_message(header(), &setup.rays, depth, rgb);
             Some(points.map_err(|error| broken(&error))?)
         }
         _ => None,
     };
-    let depth = outputs.depth.filter(|_| asked.depth);
+    let depth = depth.filter(|_| asked.depth);
     let color = outputs.color.filter(|_| asked.color);
     let taps = outputs.features.map(|taps| settings.taps.chosen(taps));
     let tokens = |wanted: bool, part: fn(&perception::FeatureMap) -> &[f32]| {
@@ -161,6 +176,21 @@ fn compute<E: Engine>(
         class_tokens: tokens(asked.class_tokens, perception::FeatureMap::class),
         patches: tokens(asked.patches, perception::FeatureMap::patches),
     })
+}
+
+/// A depth map without the pixels that show the robot.
+fn remove(
+    body: &Body,
+    camera: &CameraModel,
+    frame: &FrameIn,
+    depth: &DepthMap,
+) -> Result<DepthMap, FrameError> {
+    let header = frame.picture.header();
+    let mask = body.mask(camera, &header.frame_id, convert::stamp(&header.stamp));
+    let mask = mask.map_err(|reason| FrameError::new(Fault::Body, reason))?;
+    let mut depth = depth.clone();
+    depth.forget(mask.covered()).map_err(|reason| FrameError::new(Fault::Body, reason))?;
+    Ok(depth)
 }
 
 impl Camera {

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use perception::Engine;
 
+use crate::body::Body;
 use crate::diagnostics::{Diagnostics, Status};
 use crate::latest::Latest;
 use crate::lifecycle::{Lifecycle, Managed, Outcome, Step, machine::State};
@@ -53,6 +54,7 @@ where
     let moments = Moments::new(ros.clock.clone());
     let statistics: Vec<_> = cameras.iter().map(|_| Statistics::default()).collect();
     let inputs = Inputs::new(ros, &cameras, &statistics, moments.clone())?;
+    let body = Body::of_parameters(ros)?;
     let mut diagnostics = Diagnostics::new(ros)?;
     let autostart = ros.parameters.flag("autostart")?;
     let mut lifecycle = Lifecycle::new(ros, autostart)?;
@@ -65,6 +67,7 @@ where
         statistics,
         inputs,
         moments,
+        body,
         make_engine,
         loading: None,
         about: None,
@@ -93,6 +96,8 @@ struct Perception<E: Engine, F> {
     inputs: Inputs,
     statistics: Vec<Statistics>,
     moments: Moments,
+    /// The robot, where it is to be taken out of the depth.
+    body: Option<Arc<Body>>,
     make_engine: Arc<F>,
     loading: Option<JoinHandle<Result<Loaded<E>>>>,
     about: Option<About>,
@@ -198,7 +203,8 @@ where
         let moments = self.moments.clone();
         let (outputs, statistics) = (&self.outputs, &self.statistics);
         let inference =
-            Inference::new(loaded, &self.cameras, outputs, statistics, moments, ros.logger.clone());
+            Inference::new(loaded, &self.cameras, outputs, statistics, moments, ros.logger.clone())
+                .without_body(self.body.clone());
         let (frames_in, results_out) = (frames.clone(), results.clone());
         let infer = thread::spawn(move || inference.run(&frames_in, &results_out));
         let publishing = Publishing {

@@ -29,6 +29,8 @@ pub enum Fault {
     ChangedCamera,
     /// The networks did not run.
     Engine,
+    /// It cannot be told which pixels show the robot.
+    Body,
 }
 
 impl Fault {
@@ -38,10 +40,11 @@ impl Fault {
             Self::CameraInfo => "without_camera_info",
             Self::ChangedCamera => "changed_camera",
             Self::Engine => "engine_failures",
+            Self::Body => "robot_not_placed",
         }
     }
 
-    const ALL: [Self; 4] = [Self::Image, Self::CameraInfo, Self::ChangedCamera, Self::Engine];
+    const ALL: [Self; 5] = [Self::Image, Self::CameraInfo, Self::ChangedCamera, Self::Engine, Self::Body];
 }
 
 /// Counts of one camera; clones count together.

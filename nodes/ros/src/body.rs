@@ -1,0 +1,262 @@
+//! The robot's own body in the picture: its description, its joints and frames at an image's stamp, and the pixels that it covers.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use calibration::CameraModel;
+use futures::StreamExt;
+use futures::task::LocalSpawnExt;
+use nalgebra::Isometry3;
+use perception::Stamp;
+use r2r::sensor_msgs::msg::JointState;
+use r2r::std_msgs::msg::String as Text;
+use r2r::tf2_msgs::msg::TFMessage;
+use r2r::{QosProfile, WrappedTypesupport};
+use robot::{BodyMask, JointKind, MeshFolders, Robot, SelfFilter};
+
+use crate::joints::{JointError, JointHistory};
+use crate::qos::Entity;
+use crate::ros_node::RosNode;
+use crate::rosout::Logger;
+use crate::tf::Buffer;
+use crate::throttle::Throttle;
+
+/// How far apart the joint states around an image may be.
+const WIDEST_GAP: Duration = Duration::from_millis(200);
+
+/// How long a frame waits for the joint states after its stamp.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long transforms are kept, as tf2 does.
+const KEEP: Duration = Duration::from_secs(10);
+
+/// How often one kind of error is logged.
+const LOG_PERIOD: Duration = Duration::from_secs(5);
+
+/// Where the robot's description comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Description {
+    /// The latched topic `robot_description`, as robot_state_publisher gives it.
+    Topic,
+    /// The URDF itself.
+    Text(String),
+    /// A URDF file.
+    File(std::path::PathBuf),
+}
+
+impl Description {
+    /// What the parameter `robot_description` means: nothing is the topic, XML is the URDF, anything else a file.
+    pub fn of_parameter(value: &str) -> Self {
+        match value.trim_start() {
+            "" => Self::Topic,
+            text if text.starts_with('<') => Self::Text(text.to_owned()),
+            file => Self::File(file.into()),
+        }
+    }
+}
+
+/// The robot's body as the node knows it; shared by the thread that spins and the one that infers.
+#[derive(Debug)]
+pub struct Body {
+    padding_meters: f64,
+    known: Mutex<Known>,
+    joints_came: Condvar,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// The filter, or why there is none.
+    filter: Result<Arc<SelfFilter>, String>,
+    joints: JointHistory,
+    frames: Buffer,
+}
+
+impl Body {
+    /// The body that parameters ask for, if they do, with its subscriptions.
+    ///
+    /// # Errors
+    /// When the description is refused, or the middleware refuses a subscription.
+    pub fn of_parameters(ros: &mut RosNode) -> Result<Option<Arc<Self>>> {
+        if !ros.parameters.flag("self_filter")? {
+            return Ok(None);
+        }
+        let description = Description::of_parameter(&ros.parameters.text("robot_description")?);
+        let padding = ros.parameters.number("self_filter_padding")?;
+        let body = Arc::new(Self::new(&description, padding).context("parameter robot_description")?);
+        if let Ok(filter) = &body.lock().filter {
+            ros.logger.info(tell(filter.robot()));
+        }
+        body.subscribe(ros, &description)?;
+        Ok(Some(body))
+    }
+
+    /// A body with a padding in metres.
+    ///
+    /// # Errors
+    /// When the description is refused, unless it comes by topic.
+    pub fn new(description: &Description, padding_meters: f64) -> Result<Self> {
+        let robot = match description {
+            Description::Topic => None,
+            Description::Text(text) => {
+                Some(Robot::parse(text, "parameter robot_description", &MeshFolders::of_environment())?)
+            }
+            Description::File(path) => Some(Robot::read(Path::new(path))?),
+        };
+        let filter = match robot {
+            Some(robot) => Ok(Arc::new(SelfFilter::new(Arc::new(robot), padding_meters)?)),
+            None => Err("no robot_description has come yet".to_owned()),
+        };
+        let (joints, frames) = (JointHistory::new(WIDEST_GAP), Buffer::new(KEEP));
+        Ok(Self {
+            padding_meters,
+            known: Mutex::new(Known { filter, joints, frames }),
+            joints_came: Condvar::new(),
+        })
+    }
+
+    /// Subscribes to `joint_states`, `/tf` and `/tf_static`, and to `robot_description` when that is where it comes from.
+    ///
+    /// # Errors
+    /// When the middleware refuses a subscription.
+    pub fn subscribe(self: &Arc<Self>, ros: &mut RosNode, description: &Description) -> Result<()> {
+        let latched = || QosProfile::default().keep_last(1).reliable().transient_local();
+        let sensor = || QosProfile::default().keep_last(100).best_effort();
+
+        let (body, mut errors, logger) = (self.clone(), Throttle::new(LOG_PERIOD), ros.logger.clone());
+        each::<JointState>(ros, "joint_states", sensor(), move |message| {
+            let taken = body.lock().joints.insert(&message);
+            body.joints_came.notify_all();
+            warn(&logger, &mut errors, taken);
+        })?;
+
+        for (topic, qos, fixed) in [("/tf", sensor(), false), ("/tf_static", latched().keep_last(100), true)]
+        {
+            let (body, mut errors, logger) = (self.clone(), Throttle::new(LOG_PERIOD), ros.logger.clone());
+            each::<TFMessage>(ros, topic, qos, move |message| {
+                for transform in &message.transforms {
+                    let taken = body.lock().frames.insert(transform, fixed);
+                    warn(&logger, &mut errors, taken.map_err(|error| format!("{topic}: {error}")));
+                }
+            })?;
+        }
+
+        if *description == Description::Topic {
+            let (body, logger) = (self.clone(), ros.logger.clone());
+            let take = move |message: Text| body.take_description(&message.data, &logger);
+            each::<Text>(ros, "robot_description", latched(), take)?;
+        }
+        Ok(())
+    }
+
+    fn take_description(&self, text: &str, logger: &Logger) {
+        let robot = Robot::parse(text, "topic robot_description", &MeshFolders::of_environment());
+        let robot = robot.map_err(|error| error.to_string());
+        let filter = robot.and_then(|robot| {
+            logger.info(tell(&robot));
+            SelfFilter::new(Arc::new(robot), self.padding_meters).map_err(|error| error.to_string())
+        });
+        if let Err(reason) = &filter {
+            logger.error(reason);
+        }
+        self.lock().filter = filter.map(Arc::new);
+    }
+
+    /// The pixels that the body covers in an image without distortion, taken at a stamp in a camera's optical frame.
+    ///
+    /// # Errors
+    /// When the robot, its joints around that stamp or the place of the camera are not known: what is on the robot cannot
+    /// be told then. Joint states that are still on their way are waited for, a tenth of a second at most.
+    pub fn mask(&self, camera: &CameraModel, frame: &str, stamp: Stamp) -> Result<BodyMask, String> {
+        let failed = |reason: String| format!("self-filter: {reason}");
+        let (filter, positions) = self.wait_for_joints(stamp).map_err(failed)?;
+        let robot = filter.robot();
+        let poses = robot.poses(|joint| positions.get(joint).copied());
+        let poses = poses.map_err(|error| failed(error.to_string()))?;
+        let root_from_camera = match poses.root_from(frame) {
+            Ok(root_from_camera) => root_from_camera,
+            Err(_) => self.root_from_frame(&poses, robot, frame, stamp).map_err(failed)?,
+        };
+        let mut mask = BodyMask::none(camera.size());
+        filter.cover(&mut mask, camera.intrinsics(), &root_from_camera.inverse(), &poses);
+        Ok(mask)
+    }
+
+    /// The filter, and the position of every free joint at a stamp.
+    fn wait_for_joints(&self, stamp: Stamp) -> Result<(Arc<SelfFilter>, BTreeMap<String, f64>), String> {
+        let end = Instant::now() + PATIENCE;
+        let mut known = self.lock();
+        loop {
+            let filter = known.filter.clone()?;
+            let position = |joint: &robot::Joint| {
+                let endless = joint.kind == JointKind::Continuous;
+                Ok((joint.name.clone(), known.joints.position(&joint.name, stamp, endless)?))
+            };
+            let positions = filter.robot().free_joints().map(position).collect::<Result<_, JointError>>();
+            let left = end.saturating_duration_since(Instant::now());
+            match positions {
+                Ok(positions) => return Ok((filter, positions)),
+                Err(JointError::Time { newest, .. }) if newest < stamp && !left.is_zero() => {}
+                Err(error) => return Err(error.to_string()),
+            }
+            known = self.joints_came.wait_timeout(known, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Where a frame is that the URDF does not have: under one of its links (a driver's own frames), or beside them.
+    fn root_from_frame(
+        &self,
+        poses: &robot::LinkPoses<'_>,
+        robot: &Robot,
+        frame: &str,
+        stamp: Stamp,
+    ) -> Result<Isometry3<f64>, String> {
+        let known = self.lock();
+        let explain = |error: crate::tf::TfError| {
+            format!("camera frame {frame} is no link of robot {}, and by /tf: {error}", robot.name())
+        };
+        let above = known.frames.nearest_above(frame, |name| robot.has_link(name), stamp).map_err(explain)?;
+        match above {
+            Some((link, link_from_frame)) => {
+                let root_from_link = poses.root_from(&link).map_err(|error| error.to_string())?;
+                Ok(root_from_link * link_from_frame)
+            }
+            None => known.frames.target_from_source(robot.root(), frame, stamp).map_err(explain),
+        }
+    }
+
+    /// A panic elsewhere does not spoil what is known.
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell(robot: &Robot) -> String {
+    format!("self-filter: robot {} with {} links", robot.name(), robot.links().len())
+}
+
+/// Subscribes to a topic for good.
+fn each<T: WrappedTypesupport + 'static>(
+    ros: &mut RosNode,
+    topic: &str,
+    qos: QosProfile,
+    mut take: impl FnMut(T) + 'static,
+) -> Result<()> {
+    let qos = ros.qos(topic, Entity::Subscription, qos)?.profile;
+    let stream = ros.node.subscribe::<T>(topic, qos).with_context(|| topic.to_owned())?;
+    let task = stream.for_each(move |message| {
+        take(message);
+        std::future::ready(())
+    });
+    ros.spawner().spawn_local(task).context("spawn")
+}
+
+fn warn<E: std::fmt::Display>(logger: &Logger, errors: &mut Throttle, taken: Result<(), E>) {
+    let Err(error) = taken else { return };
+    if let Some(suppressed) = errors.ready(Instant::now()) {
+        let more = if suppressed == 0 { String::new() } else { format!(" ({suppressed} more not logged)") };
+        logger.warn(format!("{error}{more}"));
+    }
+}
