@@ -106,7 +106,8 @@ impl Engine for TrueDepth {
     fn run(&mut self, network: &mut DummyNetwork) -> Result<(), EngineError> {
         self.dummy.run(network)?;
         let meters = lock(&self.meters).clone();
-        let is_map = |tensor: &&DummyTensor| self.dummy.shape(tensor).iter().product::<usize>() == meters.len();
+        let is_map =
+            |tensor: &&DummyTensor| self.dummy.shape(tensor).iter().product::<usize>() == meters.len();
         match self.dummy.outputs(network).iter().find(is_map).cloned() {
             Some(depth) => self.dummy.upload(&meters, &depth),
             None => Ok(()),
