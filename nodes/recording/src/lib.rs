@@ -13,15 +13,20 @@
 //! | [`bag`] | writing (flushed every 0.4 s, atomic at the end), reading in the order of time, recovering |
 //! | [`cdr`] | numbers out of messages of any type, by the text of their definition |
 //! | [`dataset`] | LeRobotDataset 3.0: layout and rows, writing with a commit per episode, reading, checking, recovering |
+//! | [`contract`], [`align`] | which topics become rows, and how |
+//! | [`session`] | episodes being recorded, both ways at once |
 //!
 //! Times are nanoseconds since 1970 in names ending in `_nanos`.
 
+pub mod align;
 pub mod bag;
 pub mod cdr;
+pub mod contract;
 pub mod dataset;
 mod files;
 mod message;
 mod report;
+pub mod session;
 mod sync;
 
 pub use message::{Definition, Message, Stamps, Topic};

@@ -221,6 +221,11 @@ impl DatasetWriter {
         }
     }
 
+    /// Lets go of the episode in progress; its spool stays, as after a crash.
+    pub fn leave(&mut self) {
+        self.open = None;
+    }
+
     /// Episodes that a crash left behind, oldest first, without the one in progress.
     ///
     /// # Errors

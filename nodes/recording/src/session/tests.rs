@@ -1,0 +1,206 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::align::BagRows;
+use crate::bag::BagReader;
+use crate::dataset::{Cell, DatasetReader, Row};
+
+const MS: u64 = 1_000_000;
+const T0: u64 = 1_700_000_000_000_000_000;
+
+fn contract(gate: &str) -> (Contract, String) {
+    let text = format!(
+        "version: 1
+robot_type: arm
+fps: 20
+streams:
+  - {{name: joints, topic: /joints, type: t/msg/Pair, role: observation, align: as_of, rate_hz: 50, tolerance_ms: 60,
+     timeline: receive, fields: [data], names: [a, b]}}
+  - {{name: sent, topic: /sent, type: t/msg/Pair, role: action, align: hold, rate_hz: 50, tolerance_ms: 60,
+     timeline: receive, fields: [data], names: [a, b]}}
+gate: {{{gate}}}
+"
+    );
+    (Contract::parse(&text).unwrap(), text)
+}
+
+fn open(root: &Path, gate: &str, rows_budget: usize) -> Session {
+    let (contract, text) = contract(gate);
+    let settings = Settings {
+        root: root.to_owned(),
+        dataset: true,
+        distro: Distro::Jazzy,
+        rows_budget,
+        recorder: "test".to_owned(),
+    };
+    let mut session = Session::open(contract, &text, settings).unwrap();
+    for (stream, name) in ["/joints", "/sent"].into_iter().enumerate() {
+        let definition = Definition { text: "float32[2] data".to_owned(), hash: String::new() };
+        let type_name = "t/msg/Pair".to_owned();
+        session
+            .define(stream, Topic { name: name.to_owned(), type_name, definition, offered_qos: Vec::new() })
+            .unwrap();
+    }
+    session
+}
+
+/// Messages of both streams every 20 ms, numbered, from `begin` until `end` in ms.
+fn feed(session: &mut Session, begin: u64, end: u64) {
+    for ms in (begin..end).step_by(20) {
+        let mut bytes = vec![0, 1, 0, 0];
+        bytes.extend((ms as f32).to_le_bytes());
+        bytes.extend((-(ms as f32)).to_le_bytes());
+        let bytes: Bytes = Arc::new(bytes);
+        let stamps = Stamps { log_nanos: T0 + ms * MS, publish_nanos: T0 + ms * MS, sequence: 0 };
+        (0..2).for_each(|stream| session.message(stream, stamps, &bytes).unwrap());
+    }
+}
+
+fn rows_of_bag(bag: &Path) -> Vec<Row> {
+    let bag = BagReader::open(bag).unwrap();
+    BagRows::new(&bag, &contract("").0).unwrap().map(Result::unwrap).collect()
+}
+
+/// Rows made live, rows made from the bag because making them live fell behind, and rows converted afterwards are the same.
+#[test]
+fn rows_are_the_same_whichever_way_they_are_made() {
+    let mut files = Vec::new();
+    for budget in [1 << 20, 0] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut session = open(folder.path(), "", budget);
+        session.start("wave", T0).unwrap();
+        feed(&mut session, 0, 1500);
+        session.pause(T0 + 1500 * MS).unwrap();
+        feed(&mut session, 1500, 1800);
+        session.resume(T0 + 1800 * MS).unwrap();
+        feed(&mut session, 1800, 4000);
+        let outcome = session.stop("enough", T0 + 4000 * MS).unwrap();
+        assert_eq!(
+            (outcome.kept, outcome.episode, outcome.rows_from_bag),
+            (true, Some(0), budget == 0),
+            "{outcome:?}"
+        );
+        let rows = rows_of_bag(&outcome.bag);
+        assert_eq!(outcome.rows, rows.len() as u64);
+        assert!(rows.len() > 60, "{}", rows.len());
+        let dataset = DatasetReader::open(&folder.path().join("dataset")).unwrap();
+        let columns =
+            dataset.columns(&dataset.episodes()[0], &["observation.state", "action", "rec.time"]).unwrap();
+        let times: Vec<_> = rows.iter().map(|row| row.time_nanos).collect();
+        assert!(
+            times.iter().all(|time| !(T0 + 1500 * MS..T0 + 1800 * MS).contains(time)),
+            "nothing of the pause"
+        );
+        let states: Vec<_> = rows.iter().map(|row| row.values[0].clone()).collect();
+        assert_eq!(states[0], Cell::Float32(vec![0.0, 0.0]));
+        files.push((format!("{columns:?}"), rows));
+    }
+    assert_eq!(files[0], files[1]);
+}
+
+#[test]
+fn the_gate_puts_bad_episodes_aside_and_numbers_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut session = open(folder.path(), "min_seconds: 2", 1 << 20);
+    session.start("wave", T0).unwrap();
+    feed(&mut session, 0, 1000);
+    let outcome = session.stop("too early", T0 + 1000 * MS).unwrap();
+    assert!(!outcome.kept && outcome.bag.starts_with(folder.path().join("rejected")), "{outcome:?}");
+    assert_eq!(outcome.failures, [Failure::Short { seconds: 1.0, expected: 2.0 }]);
+    assert_eq!(session.episodes(), 0);
+    session.start("wave", T0).unwrap();
+    session.lost(1, 3);
+    feed(&mut session, 0, 3000);
+    let outcome = session.stop("lossy", T0 + 3000 * MS).unwrap();
+    assert_eq!(
+        outcome.failures.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["sent: 3 messages lost, expected at most 0"]
+    );
+    session.start("wave", T0).unwrap();
+    feed(&mut session, 0, 3000);
+    assert_eq!(session.stop("good", T0 + 3000 * MS).unwrap().episode, Some(0));
+    session.start("wave", T0).unwrap();
+    feed(&mut session, 0, 3000);
+    session.discard().unwrap();
+    assert_eq!((session.episodes(), session.state()), (1, State::Idle));
+    let names = |folder: &Path| std::fs::read_dir(folder).unwrap().count();
+    assert_eq!((names(&folder.path().join("bags")), names(&folder.path().join("rejected"))), (1, 2));
+}
+
+#[test]
+fn a_clock_that_goes_back_is_told_and_the_episode_can_be_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut session = open(folder.path(), "", 1 << 20);
+    session.start("wave", T0).unwrap();
+    feed(&mut session, 0, 3000);
+    let back = Stamps { log_nanos: T0 - 60_000 * MS, publish_nanos: 0, sequence: 0 };
+    let bytes: Bytes = Arc::new(vec![0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert!(matches!(session.message(0, back, &bytes), Err(SessionError::ClockBack(62))));
+    assert!(session.stop("the clock jumped", 0).unwrap().kept);
+}
+
+#[test]
+fn what_a_crash_leaves_is_saved_when_a_session_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut session = open(folder.path(), "", 1 << 20);
+    session.start("wave", T0).unwrap();
+    feed(&mut session, 0, 3000);
+    session.flush().unwrap();
+    // As a crash leaves it: neither finished nor discarded.
+    session.abandon();
+    drop(session);
+    let session = open(folder.path(), "", 1 << 20);
+    let [left] = session.left_behind() else { panic!("{:?}", session.left_behind()) };
+    let saved = left.saved.clone().unwrap();
+    assert_eq!(saved, folder.path().join("recovered/episode_000000"));
+    assert_eq!(session.left_over_rows().len(), 1);
+    assert!(rows_of_bag(&saved).len() > 40);
+    let start = BagRows::start_event(&BagReader::open(&saved).unwrap()).unwrap();
+    assert!(matches!(start, Some(Event::Start { task, .. }) if task == "wave"));
+    assert_eq!(std::fs::read_dir(folder.path().join("bags")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_session_without_messages_of_a_stream_says_which() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut session = open(folder.path(), "failing: warn", 1 << 20);
+    session.start("wave", T0).unwrap();
+    let refused = session.stop("nothing came", T0 + 3000 * MS).unwrap_err().to_string();
+    assert!(refused.ends_with("no message that can be used came from: joints, sent"), "{refused}");
+    assert!(matches!(session.start("again", T0), Ok(())));
+}
+
+/// The episode cannot be saved, which is told; the session is ready for what follows, and says what is gone.
+#[test]
+fn a_folder_that_vanishes_ends_the_episode_with_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let mut session = open(&root, "", 1 << 20);
+    session.start("wave", T0).unwrap();
+    feed(&mut session, 0, 2000);
+    std::fs::remove_dir_all(&root).unwrap();
+    let refused = session.stop("enough", T0 + 2000 * MS).unwrap_err().to_string();
+    assert!(refused.contains("episode_000000"), "{refused}");
+    assert_eq!(session.state(), State::Idle);
+    let refused = session.start("again", T0 + 3000 * MS).unwrap_err().to_string();
+    assert!(refused.contains("dataset"), "{refused}");
+    assert_eq!(session.state(), State::Idle);
+    assert_eq!(std::fs::read_dir(root.join("bags")).unwrap().count(), 0, "nothing half-begun is left");
+}
+
+/// An episode that was let go does not keep the next one from being recorded.
+#[test]
+fn an_abandoned_episode_is_left_for_recovery_and_the_next_one_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut session = open(folder.path(), "", 1 << 20);
+    session.start("wave", T0).unwrap();
+    feed(&mut session, 0, 2000);
+    session.abandon();
+    session.start("wave", T0 + 3000 * MS).unwrap();
+    feed(&mut session, 3000, 6000);
+    assert_eq!(session.stop("enough", T0 + 6000 * MS).unwrap().episode, Some(0));
+    drop(session);
+    let session = open(folder.path(), "", 1 << 20);
+    assert_eq!((session.left_behind().len(), session.left_over_rows().len()), (1, 1));
+    assert!(rows_of_bag(session.left_behind()[0].saved.as_ref().unwrap()).len() > 20);
+}
