@@ -26,6 +26,7 @@ test: setup lint unit ros-test ## every check
 lint: setup ## formatting, lints as errors
 	cargo fmt --all --check
 	$(ENVIRONMENT); cargo clippy --release -q --workspace --all-targets -- -D warnings
+	$(ENVIRONMENT); python3 scripts/kernels.py check
 
 unit: setup ## tests that need no ROS graph
 	$(ENVIRONMENT); cargo test --release -q --workspace

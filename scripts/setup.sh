@@ -131,6 +131,23 @@ beside_sourced_ros() {
   echo "$stamp" > "$home/stamp"
 }
 
+# What the checks of the TensorRT engine need where no TensorRT is: its headers, which a crate of the registry carries, and
+# NVRTC, which makes the GPU kernels. Headers of an installed TensorRT come first (scripts/python.bash).
+tensorrt_checks() {
+  local folder=$home/tensorrt crate=trtx-sys version=0.9.1 nvrtc=nvidia-cuda-nvrtc-cu12==12.6.85 stamp
+  stamp="$crate $version $nvrtc"
+  fresh "$folder/stamp" "$stamp" && return
+  say "fetching TensorRT's headers and NVRTC for the checks (30 MB)"
+  rm -rf "$folder"; mkdir -p "$folder/fetch/src"
+  touch "$folder/fetch/src/lib.rs"
+  printf '[package]\nname = "fetch"\nedition = "2024"\n[dependencies]\n%s = "=%s"\n[workspace]\n' "$crate" "$version" > "$folder/fetch/Cargo.toml"
+  (cd "$folder/fetch" && cargo vendor --quiet vendor >/dev/null)
+  mv "$folder/fetch/vendor/$crate/TensorRT-Headers" "$folder/headers"
+  rm -rf "$folder/fetch"
+  "$home"/*/bin/pip install -q --disable-pip-version-check --no-deps --target "$folder/nvrtc" "$nvrtc"
+  echo "$stamp" > "$folder/stamp"
+}
+
 rust_toolchain
 if [ -n "${AMENT_PREFIX_PATH:-}" ] && [ "${AMENT_PREFIX_PATH%%:*}" != "$home/underlay" ]; then
   case "${ROS_DISTRO:-}" in
@@ -142,4 +159,5 @@ else
   [ "${ID:-}" = debian ] && [ "${VERSION_ID:-}" = 12 ] && [ "$(uname -m)" = x86_64 ] || no_ros
   underlay
 fi
+tensorrt_checks
 say "ready; 'source .pixio/setup.bash' gives a shell the environment"

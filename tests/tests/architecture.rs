@@ -15,10 +15,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("onnx", &["network", "perception"]),
     (
         "pixio",
-        &["calibrating", "calibration", "control", "network", "onnx", "perception", "recording", "robot"],
+        &[
+            "calibrating", "calibration", "control", "network", "onnx", "perception", "recording", "robot", "tensorrt",
+        ],
     ),
-    ("pixio_ros", &["calibration", "control", "network", "onnx", "perception", "recording", "robot"]),
+    (
+        "pixio_ros",
+        &["calibration", "control", "network", "onnx", "perception", "recording", "robot", "tensorrt"],
+    ),
     ("recording", &["calibration", "perception"]),
+    ("tensorrt", &["network", "perception"]),
     ("robot", &["calibration"]),
     ("tests", &["network", "onnx", "perception"]),
 ];
@@ -27,7 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const RESERVED: &[(&str, &[&str])] = &[
     ("r2r", &["pixio_ros"]),
     ("ort", &["onnx", "pixio", "pixio_ros", "tests"]),
-    ("cudarc", &[]),
+    ("cudarc", &["tensorrt", "pixio", "pixio_ros"]),
     ("tokio", &["pixio_ros"]),
 ];
 

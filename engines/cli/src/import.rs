@@ -9,7 +9,7 @@ use network::bundle::{HeadSource, ImportRequest, Model, random_model};
 use network::{Architecture, Bundle, HeadKind};
 use perception::parity::{self, Photograph};
 
-use crate::engine::EngineArguments;
+use crate::engine::ReferenceArguments;
 use crate::{info, photographs, progress};
 
 /// Turn checkpoints into a bundle: Meta's .pth, Hugging Face safetensors, heads of the official trainer
@@ -56,7 +56,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", requires = "random_weights")]
     architecture: Option<String>,
     #[command(flatten)]
-    engine: EngineArguments,
+    engine: ReferenceArguments,
 }
 
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
-//! `pixio`: import, inspect, export, verify and run a Pixio model bundle; calibrate cameras; look after recordings.
+//! `pixio`: import, inspect, export, build, verify and run a Pixio model bundle; calibrate cameras; look after recordings.
 
+mod build;
 mod calibrate;
 mod dataset;
 mod doctor;
@@ -29,6 +30,7 @@ enum Command {
     Import(import::Arguments),
     Info(info::Arguments),
     Export(export::Arguments),
+    Build(build::Arguments),
     Verify(verify::Arguments),
     Infer(infer::Arguments),
     Calibrate(calibrate::Arguments),
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Import(arguments) => import::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Build(arguments) => build::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Infer(arguments) => infer::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments),

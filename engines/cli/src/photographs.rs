@@ -1,12 +1,14 @@
 //! Photographs from files, and those that golden outputs are made of when none are given.
 
 use std::io::Cursor;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use calibration::Size;
 use image::{DynamicImage, ImageReader, Limits};
 use perception::parity::Photograph;
+
+use crate::infer::sources::{self, Source};
 
 /// Largest photograph that is decoded, in bytes of pixels.
 const MAX_DECODED_BYTES: u64 = 1 << 30;
@@ -43,6 +45,21 @@ pub fn read_grey(path: &Path) -> Result<(Size, Vec<u8>)> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     let grey = picture(&bytes).with_context(|| path.display().to_string())?.into_luma8();
     Ok((Size { width: grey.width() as usize, height: grey.height() as usize }, grey.into_raw()))
+}
+
+/// Reads the pictures named, and those in the folders named.
+///
+/// # Errors
+/// When a file cannot be read or decoded or is a video, or a folder holds no picture.
+pub fn read_all(named: &[PathBuf]) -> Result<Vec<Photograph>> {
+    let pictures = sources::find(named)?;
+    pictures
+        .iter()
+        .map(|source| match source {
+            Source::Picture(path) => read(path),
+            Source::Video(path) => bail!("{}: expected a picture, found a video", path.display()),
+        })
+        .collect()
 }
 
 fn decode(bytes: &[u8]) -> Result<Photograph> {

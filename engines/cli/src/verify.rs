@@ -29,9 +29,10 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let bundle = Bundle::open(&arguments.bundle)?;
     bundle.verify_weights()?;
-    let mut engine = arguments.engine.start()?;
+    let mut engine = arguments.engine.start(&bundle)?;
     let sizes = if arguments.size.is_empty() { &bundle.manifest().sizes } else { &arguments.size };
     let report = parity::check(&mut engine, &bundle, sizes)?;
+    engine.take_notices().iter().for_each(|notice| eprintln!("{notice}"));
     let identity = engine.identity();
     println!("{} {} on {}, {}", identity.flavour, identity.version, identity.device, identity.precision);
     println!("{report}");

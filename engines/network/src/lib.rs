@@ -11,6 +11,7 @@ pub mod graph;
 pub mod manifest;
 pub mod modules;
 pub mod onnx;
+pub mod precision;
 pub mod weights;
 
 pub use architecture::Architecture;
@@ -18,4 +19,5 @@ pub use bundle::{Bundle, BundleError, Golden};
 pub use graph::{Graph, Network};
 pub use manifest::{HeadKind, HeadSpec, Manifest};
 pub use modules::BuildError;
+pub use precision::{Precision, PrecisionSpec, Typing};
 pub use weights::{Weights, WeightsError};

@@ -6,6 +6,7 @@ use calibration::Size;
 use serde::{Deserialize, Serialize};
 
 use crate::architecture::Architecture;
+use crate::precision::{Precision, PrecisionSpec};
 
 /// `model.toml`: everything about a model but its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,12 @@ pub struct Manifest {
     pub architecture: Architecture,
     /// What is done to an image before the network sees it.
     pub preprocessing: PreprocessingSpec,
+    /// Operations that keep more than float16 in an engine built with it.
+    #[serde(default, skip_serializing_if = "PrecisionSpec::is_empty")]
+    pub precision: PrecisionSpec,
+    /// How far an engine may be from golden, by its precision; what is not given has the program's limit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tolerance: BTreeMap<String, ToleranceSpec>,
     /// Heads by name.
     #[serde(default)]
     pub heads: BTreeMap<String, HeadSpec>,
@@ -85,6 +92,16 @@ impl HeadScale {
     fn is_metric(&self) -> bool {
         *self == Self::Metric
     }
+}
+
+/// How far an engine's outputs may be from golden.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToleranceSpec {
+    /// Largest error, as a share of the golden output's largest magnitude.
+    pub relative: f64,
+    /// Least cosine between output and golden.
+    pub cosine: f64,
 }
 
 /// What is done to an image before the network sees it: antialiased bicubic resize that covers the input size, centred
@@ -203,6 +220,7 @@ impl Manifest {
             }
         }
         self.preprocessing.validate()?;
+        self.tolerance.iter().try_for_each(|(precision, limits)| limits.validate(precision))?;
         let blocks = self.architecture.blocks;
         if self.taps.is_empty()
             || !self.taps.is_sorted_by(|a, b| a < b)
@@ -240,6 +258,22 @@ impl CameraSection {
             }
             Ok(())
         })
+    }
+}
+
+impl ToleranceSpec {
+    /// Limits that nothing could break are no limits.
+    fn validate(&self, precision: &str) -> Result<(), String> {
+        precision.parse::<Precision>().map_err(|reason| format!("tolerance: {reason}"))?;
+        let ranges = self.relative > 0.0 && self.relative <= 0.5 && self.cosine >= 0.9 && self.cosine < 1.0;
+        if ranges {
+            return Ok(());
+        }
+        let Self { relative, cosine } = self;
+        Err(format!(
+            "tolerance.{precision}: expected relative above 0 and up to 0.5, cosine from 0.9 to below 1, \
+             got {relative} and {cosine}"
+        ))
     }
 }
 
@@ -308,6 +342,8 @@ pub(crate) mod tests {
             taps: vec![3],
             architecture: Architecture::named("pixio-tiny16").unwrap(),
             preprocessing: PreprocessingSpec::default(),
+            precision: PrecisionSpec::default(),
+            tolerance: BTreeMap::new(),
             heads: [("depth".to_owned(), head)].into(),
             cameras: BTreeMap::new(),
         }
@@ -333,6 +369,14 @@ pub(crate) mod tests {
             (|m| m.taps = vec![4], "taps"),
             (|m| m.taps = vec![3, 1], "taps"),
             (|m| m.preprocessing.std[1] = 0.0, "preprocessing"),
+            (
+                |m| drop(m.tolerance.insert("fp16".into(), ToleranceSpec { relative: 0.1, cosine: 0.1 })),
+                "tolerance.fp16",
+            ),
+            (
+                |m| drop(m.tolerance.insert("int8".into(), ToleranceSpec { relative: 0.1, cosine: 0.99 })),
+                "tolerance",
+            ),
             (|m| m.architecture.heads = 5, "architecture.heads"),
             (|m| m.heads.get_mut("depth").unwrap().taps = vec![2], "heads.depth.taps"),
             (|m| m.heads.get_mut("depth").unwrap().max_depth_meters = f32::NAN, "heads.depth.depth range"),

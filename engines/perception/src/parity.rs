@@ -29,6 +29,12 @@ impl Tolerance {
             _ => Self { relative: 2e-2, cosine: 0.999 },
         }
     }
+
+    /// The bundle's own tolerance at a precision, else [`Tolerance::of`].
+    pub fn of_bundle(bundle: &Bundle, precision: &str) -> Self {
+        let own = bundle.manifest().tolerance.get(precision);
+        own.map_or_else(|| Self::of(precision), |own| Self { relative: own.relative, cosine: own.cosine })
+    }
 }
 
 /// One output of one photograph against golden.
@@ -205,7 +211,19 @@ pub fn check<E: Engine>(
     bundle: &Bundle,
     sizes: &[Size],
 ) -> Result<ParityReport, ParityError> {
-    let golden = bundle.golden()?;
+    check_against(engine, bundle, &bundle.golden()?, sizes)
+}
+
+/// As [`check`], against other golden outputs of the bundle than its own.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_against<E: Engine>(
+    engine: &mut E,
+    bundle: &Bundle,
+    golden: &Golden,
+    sizes: &[Size],
+) -> Result<ParityReport, ParityError> {
     let mut differences = Vec::new();
     for size in sizes {
         let mut model = Model::load(engine, bundle, *size)?;
@@ -214,7 +232,7 @@ pub fn check<E: Engine>(
             differences.extend(outputs.iter().map(|output| compare(*size, output, case)));
         }
     }
-    let tolerance = Tolerance::of(&engine.identity().precision);
+    let tolerance = Tolerance::of_bundle(bundle, &engine.identity().precision);
     Ok(ParityReport { differences, tolerance })
 }
 

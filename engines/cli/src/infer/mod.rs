@@ -94,7 +94,8 @@ enum Kind {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let sources = sources::find(&arguments.files)?;
     let bundle = Bundle::open(&arguments.bundle)?;
-    let mut pipeline = Pipeline::new(arguments.engine.start()?, bundle, arguments.head.as_deref())?;
+    let engine = arguments.engine.start(&bundle)?;
+    let mut pipeline = Pipeline::new(engine, bundle, arguments.head.as_deref())?;
     pipeline.set_far_policy(arguments.far_policy);
     std::fs::create_dir_all(&arguments.out).with_context(|| arguments.out.display().to_string())?;
     let mut session = Session::new(arguments, pipeline);

@@ -8,7 +8,7 @@ use calibration::Size;
 use super::{Bundle, BundleError, MANIFEST, WEIGHTS, encoder_id, file_sha256};
 use crate::checkpoint::{self, CheckpointError};
 use crate::manifest::{FORMAT, HeadScale, HeadSpec, Manifest, PreprocessingSpec};
-use crate::{Weights, WeightsError};
+use crate::{PrecisionSpec, Weights, WeightsError};
 
 /// The smallest depth that the official evaluation counts, metres.
 const MIN_DEPTH_METERS: f32 = 0.001;
@@ -114,6 +114,8 @@ pub fn import(request: &ImportRequest) -> Result<Model, ImportError> {
         taps,
         architecture,
         preprocessing: PreprocessingSpec::default(),
+        precision: PrecisionSpec::default(),
+        tolerance: BTreeMap::new(),
         heads,
         cameras: BTreeMap::new(),
     };

@@ -9,6 +9,7 @@ use super::import::{ImportError, Model, all_taps};
 use crate::Weights;
 use crate::architecture::Architecture;
 use crate::manifest::{FORMAT, HeadKind, HeadScale, HeadSpec, Manifest, PreprocessingSpec};
+use crate::precision::PrecisionSpec;
 use crate::weights::Tensor;
 
 /// A model of this architecture with weights drawn from `seed`, and one depth head per name and form.
@@ -41,6 +42,8 @@ pub fn random_model(
         taps: all_taps(&[], &heads, architecture.blocks),
         architecture,
         preprocessing: PreprocessingSpec::default(),
+        precision: PrecisionSpec::default(),
+        tolerance: BTreeMap::new(),
         heads,
         cameras: BTreeMap::new(),
     };

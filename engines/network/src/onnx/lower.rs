@@ -1,7 +1,11 @@
 //! From a graph's operations to ONNX nodes of opset 18.
 
+use std::collections::HashMap;
+
+use super::initializer_name;
 use super::schema::{self, Attribute, Model, Node, OperatorSet, Tensor, Value};
 use crate::graph::{self, Graph, Network, Op, ValueId};
+use crate::precision::{Number, Typing};
 
 /// Both TensorRT 10 and ONNX Runtime read it; LayerNormalization came with 17.
 const OPSET: i64 = 18;
@@ -10,10 +14,11 @@ const OPSET: i64 = 18;
 const IR_VERSION: i64 = 8;
 
 /// The whole model around initializers for the graph's constants.
-pub(super) fn model(network: &Network, initializers: Vec<Tensor>) -> Model {
+pub(super) fn model(network: &Network, typing: &Typing, initializers: Vec<Tensor>) -> Model {
     let graph = network.graph();
-    let mut lowering = Lowering::new(graph, initializers);
-    graph.nodes().iter().for_each(|node| lowering.lower(node));
+    let mut lowering = Lowering::new(graph, typing, initializers);
+    graph.nodes().iter().zip(typing.numbers()).for_each(|(node, number)| lowering.lower(node, *number));
+    lowering.deliver();
     let port = |port: &graph::Port| schema::value_info(&port.name, &port.shape);
     let graph = schema::Graph {
         node: lowering.nodes,
@@ -33,36 +38,80 @@ pub(super) fn model(network: &Network, initializers: Vec<Tensor>) -> Model {
 
 struct Lowering<'g> {
     graph: &'g Graph,
-    /// ONNX name of every value.
-    names: Vec<String>,
+    /// ONNX name and format of every value; constants have a name in each format, see [`Lowering::operand`].
+    names: Vec<(String, Number)>,
+    constants: HashMap<ValueId, &'g str>,
+    /// Values that were cast, so that each is cast once.
+    casts: HashMap<(ValueId, Number), String>,
     nodes: Vec<Node>,
     initializers: Vec<Tensor>,
 }
 
 impl<'g> Lowering<'g> {
-    fn new(graph: &'g Graph, initializers: Vec<Tensor>) -> Self {
-        let mut names = vec![String::new(); graph.value_count()];
-        graph.nodes().iter().for_each(|node| names[node.result.index()].clone_from(&node.name));
-        graph
-            .constants()
-            .iter()
-            .for_each(|constant| names[constant.value.index()].clone_from(&constant.name));
-        let ports = graph.inputs().iter().chain(graph.outputs());
-        ports.for_each(|(port, value)| names[value.index()].clone_from(&port.name));
-        Self { graph, names, nodes: Vec::new(), initializers }
+    fn new(graph: &'g Graph, typing: &Typing, initializers: Vec<Tensor>) -> Self {
+        let mut names = vec![(String::new(), Number::Fp32); graph.value_count()];
+        for (node, number) in graph.nodes().iter().zip(typing.numbers()) {
+            names[node.result.index()] = (node.name.clone(), *number);
+        }
+        for (port, value) in graph.inputs() {
+            names[value.index()].0.clone_from(&port.name);
+        }
+        // An output in float32 takes its port's name; another is cast to it at the end.
+        for (port, value) in graph.outputs() {
+            let (name, number) = &mut names[value.index()];
+            if *number == Number::Fp32 {
+                name.clone_from(&port.name);
+            }
+        }
+        let constants = graph.constants().iter().map(|c| (c.value, c.name.as_str())).collect();
+        Self { graph, names, constants, casts: HashMap::new(), nodes: Vec::new(), initializers }
     }
 
     fn name(&self, value: ValueId) -> String {
-        self.names[value.index()].clone()
+        self.names[value.index()].0.clone()
     }
 
-    fn lower(&mut self, node: &graph::Node) {
+    /// The name under which a value is there in a format; casts it if need be.
+    fn operand(&mut self, value: ValueId, number: Number) -> String {
+        if let Some(constant) = self.constants.get(&value) {
+            return initializer_name(constant, number);
+        }
+        let (name, own) = self.names[value.index()].clone();
+        if own == number {
+            return name;
+        }
+        if let Some(cast) = self.casts.get(&(value, number)) {
+            return cast.clone();
+        }
+        let cast = format!("{name}.{}", suffix(number));
+        self.cast(name, cast.clone(), number);
+        self.casts.insert((value, number), cast.clone());
+        cast
+    }
+
+    fn cast(&mut self, from: String, to: String, number: Number) {
+        let kind = Value::Int(i64::from(schema::data_type(number)));
+        self.push(&to.clone(), "Cast", vec![from], to, vec![("to", kind)]);
+    }
+
+    /// Casts the outputs that are not float32 to their ports.
+    fn deliver(&mut self) {
+        for (port, value) in self.graph.outputs() {
+            let (name, number) = self.names[value.index()].clone();
+            if number != Number::Fp32 {
+                self.cast(name, port.name.clone(), Number::Fp32);
+            }
+        }
+    }
+
+    fn lower(&mut self, node: &graph::Node, number: Number) {
         let operand_shapes: Vec<_> = node.operands.iter().map(|value| self.graph.shape(*value)).collect();
-        match form(&node.op, &operand_shapes) {
-            Form::Gelu => self.gelu(node),
-            Form::Resize => self.resize(node),
+        let form = form(&node.op, &operand_shapes);
+        let mut inputs: Vec<_> = node.operands.iter().map(|value| self.operand(*value, number)).collect();
+        match form {
+            Form::Gelu => self.gelu(node, inputs.remove(0), number),
+            Form::Resize => self.resize(node, inputs.remove(0)),
             Form::Node { op_type, attributes, integers } => {
-                let mut inputs: Vec<_> = node.operands.iter().map(|value| self.name(*value)).collect();
                 for (suffix, values) in integers {
                     let name = format!("{}.{suffix}", node.name);
                     self.initializers.push(schema::integers(&name, &values));
@@ -87,36 +136,47 @@ impl<'g> Lowering<'g> {
     }
 
     /// `x * (1 + erf(x / sqrt 2)) * 0.5`, the form that both ONNX Runtime and TensorRT fuse.
-    fn gelu(&mut self, node: &graph::Node) {
+    fn gelu(&mut self, node: &graph::Node, x: String, number: Number) {
         let constants = [("gelu.sqrt2", std::f32::consts::SQRT_2), ("gelu.one", 1.0), ("gelu.half", 0.5)];
-        for (name, value) in constants {
+        let [sqrt2, one, half] = constants.map(|(name, value)| {
+            let name = initializer_name(name, number);
             if !self.initializers.iter().any(|tensor| tensor.name == name) {
-                let raw_data = Some(value.to_le_bytes().to_vec());
-                self.initializers.push(Tensor { raw_data, ..schema::tensor(name, &[]) });
+                let raw_data = Some(super::bytes(number, &[value]));
+                self.initializers.push(Tensor { raw_data, ..schema::tensor(&name, &[], number) });
             }
-        }
-        let (x, result) = (self.name(node.operands[0]), self.name(node.result));
+            name
+        });
+        let result = self.name(node.result);
         let at = |step: &str| format!("{}.{step}", node.name);
         let mut step = |name: &str, op_type: &str, inputs: Vec<String>, output: String| {
             self.push(name, op_type, inputs, output, vec![]);
         };
-        step(&at("div"), "Div", vec![x.clone(), "gelu.sqrt2".into()], at("div"));
+        step(&at("div"), "Div", vec![x.clone(), sqrt2], at("div"));
         step(&at("erf"), "Erf", vec![at("div")], at("erf"));
-        step(&at("add"), "Add", vec![at("erf"), "gelu.one".into()], at("add"));
+        step(&at("add"), "Add", vec![at("erf"), one], at("add"));
         step(&at("mul"), "Mul", vec![x, at("add")], at("mul"));
-        step(&node.name, "Mul", vec![at("mul"), "gelu.half".into()], result);
+        step(&node.name, "Mul", vec![at("mul"), half], result);
     }
 
-    fn resize(&mut self, node: &graph::Node) {
+    fn resize(&mut self, node: &graph::Node, x: String) {
         let sizes = self.graph.shape(node.result).to_vec();
         let name = format!("{}.sizes", node.name);
         self.initializers.push(schema::integers(&name, &sizes));
-        let inputs = vec![self.name(node.operands[0]), String::new(), String::new(), name];
+        let inputs = vec![x, String::new(), String::new(), name];
         let attributes = vec![
             ("mode", Value::Text("linear")),
             ("coordinate_transformation_mode", Value::Text("align_corners")),
         ];
         self.push(&node.name, "Resize", inputs, self.name(node.result), attributes);
+    }
+}
+
+/// What a name gets that stands for a value in another format.
+pub(super) fn suffix(number: Number) -> &'static str {
+    match number {
+        Number::Fp32 => "fp32",
+        Number::Fp16 => "fp16",
+        Number::Bf16 => "bf16",
     }
 }
 

@@ -1,9 +1,15 @@
 //! The messages of ONNX's protobuf schema that a network needs (onnx.proto3, field numbers as published).
 
+use crate::precision::Number;
+
 /// `TensorProto.DataType.FLOAT`
 const FLOAT: i32 = 1;
 /// `TensorProto.DataType.INT64`
 const INT64: i32 = 7;
+/// `TensorProto.DataType.FLOAT16`
+const FLOAT16: i32 = 10;
+/// `TensorProto.DataType.BFLOAT16`
+const BFLOAT16: i32 = 16;
 /// `TensorProto.DataLocation.EXTERNAL`
 const EXTERNAL: i32 = 1;
 /// `AttributeProto.AttributeType`: FLOAT, INT, STRING, INTS
@@ -137,20 +143,29 @@ fn dims(shape: &[usize]) -> Vec<i64> {
     shape.iter().map(|side| *side as i64).collect()
 }
 
-/// A float tensor without its numbers.
-pub(super) fn tensor(name: &str, shape: &[usize]) -> Tensor {
-    Tensor { dims: dims(shape), data_type: FLOAT, name: name.to_owned(), ..Tensor::default() }
+/// ONNX's number of a number format.
+pub(super) fn data_type(number: Number) -> i32 {
+    match number {
+        Number::Fp32 => FLOAT,
+        Number::Fp16 => FLOAT16,
+        Number::Bf16 => BFLOAT16,
+    }
 }
 
-/// A float tensor whose numbers lie in another file.
-pub(super) fn external_tensor(name: &str, shape: &[usize], file: &str, offset: u64, length: u64) -> Tensor {
+/// A tensor without its numbers.
+pub(super) fn tensor(name: &str, shape: &[usize], number: Number) -> Tensor {
+    Tensor { dims: dims(shape), data_type: data_type(number), name: name.to_owned(), ..Tensor::default() }
+}
+
+/// A tensor whose numbers lie in another file.
+pub(super) fn external(tensor: Tensor, file: &str, offset: u64, length: u64) -> Tensor {
     let entry = |key: &str, value: String| StringEntry { key: key.to_owned(), value };
     let external_data = vec![
         entry("location", file.to_owned()),
         entry("offset", offset.to_string()),
         entry("length", length.to_string()),
     ];
-    Tensor { external_data, data_location: EXTERNAL, ..tensor(name, shape) }
+    Tensor { external_data, data_location: EXTERNAL, ..tensor }
 }
 
 /// A vector of integers, for shapes and axes.

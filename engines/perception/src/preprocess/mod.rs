@@ -14,6 +14,7 @@ use crate::engine::EngineError;
 use crate::geometry::ImageGeometry;
 use crate::image::{Encoding, ImageView};
 use rectification::Rectification;
+pub use resize::Span;
 
 /// Rows that are converted to RGB at a time: they stay in the processor's cache until their columns are resized.
 const STRIP_ROWS: usize = 64;
@@ -96,6 +97,33 @@ impl Preprocessing {
     /// Size of the frames that this takes.
     pub fn frame_size(&self) -> Size {
         self.rectify_map().map_or(self.geometry.camera_size(), RectifyMap::raw_size)
+    }
+
+    /// The normalised value of each of the 256 levels, for red, green and blue.
+    pub fn levels(&self) -> &[[f32; 256]; 3] {
+        &self.levels
+    }
+
+    /// The part of the camera's image that the network sees, along columns and rows.
+    pub fn seen(&self) -> [Span; 2] {
+        [0, 1].map(|axis| resize::span(&self.geometry, axis))
+    }
+
+    /// Rows of the camera's image that the network's input is made of.
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// The frame as it is to be resized, for an engine that does so elsewhere: without its distortion when that is taken out.
+    ///
+    /// # Errors
+    /// When the image is not of the size that this was made for.
+    pub fn undistorted<'a>(&'a mut self, image: &ImageView<'a>) -> Result<ImageView<'a>, EngineError> {
+        check_size("camera image", self.frame_size(), image.size())?;
+        match &mut self.rectification {
+            None => Ok(*image),
+            Some(rectification) => rectification.rectified(image),
+        }
     }
 
     /// Fills `input` (`[3, height, width]`, RGB planes) with the normalised pixels of the network's input.

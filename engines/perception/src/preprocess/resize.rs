@@ -54,12 +54,15 @@ pub fn rows(
 }
 
 /// The part of the camera's image that the network sees, along one axis, in camera pixels.
-struct Span {
-    start: f64,
-    length: f64,
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Span {
+    /// Where it begins; pixel edges at integers.
+    pub start: f64,
+    /// How long it is.
+    pub length: f64,
 }
 
-fn span(geometry: &ImageGeometry, axis: usize) -> Span {
+pub fn span(geometry: &ImageGeometry, axis: usize) -> Span {
     let side = |size: calibration::Size| [size.width, size.height][axis] as f64;
     let (camera, resized) = (side(geometry.camera_size()), side(geometry.resized()));
     let start = geometry.crop()[axis] as f64 * camera / resized;

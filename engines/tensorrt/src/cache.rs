@@ -1,0 +1,489 @@
+//! Built engines on disk: a plan and, beside it, its certificate, which says what it was built from and how it did.
+//!
+//! A plan counts only with its certificate, which is renamed into place last and holds the plan's hash; so nothing half
+//! written is ever taken for whole. The key holds everything that changes the result.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use network::graph::Data;
+use network::{Network, PrecisionSpec};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::library::{Flavour, Version};
+
+/// The environment variable that names the cache's folder.
+pub const CACHE_VARIABLE: &str = "PIXIO_CACHE";
+
+/// Version of the shim's choices (flags, types); part of every key.
+const SHIM: &str = "1";
+
+/// Why the cache could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// No folder is named, and there is no home to put one in.
+    #[error("engine cache: set {CACHE_VARIABLE} to a folder: neither it nor XDG_CACHE_HOME nor HOME is set")]
+    NoFolder,
+    /// A file could not be read or written.
+    #[error("engine cache: {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A certificate could not be written as text.
+    #[error("engine cache: {0}")]
+    Text(#[from] toml::ser::Error),
+}
+
+/// What decides an engine, by the names that people read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// Hash of the bundle's manifest, which holds that of its weights.
+    pub model: String,
+    /// Name of the network.
+    pub network: String,
+    /// Inputs and outputs with their shapes.
+    pub ports: String,
+    /// Hash of operations and computed constants: another program version may build a bundle otherwise.
+    pub graph: String,
+    /// `tensorrt` or `tensorrt-rtx`.
+    pub flavour: String,
+    /// The library's version.
+    pub library: String,
+    /// The GPU, or the compute capabilities.
+    pub target: String,
+    /// `fp32` or `fp16`.
+    pub precision: String,
+    /// The manifest's list of operations that keep more.
+    pub kept: String,
+    /// Version of the builder's settings in this program.
+    pub shim: String,
+}
+
+impl Key {
+    /// The key of a network.
+    pub(crate) fn new(
+        network: &Network,
+        model: &str,
+        library: (Flavour, Version),
+        target: String,
+        precision: network::Precision,
+        kept: &PrecisionSpec,
+    ) -> Self {
+        let port = |port: &network::graph::Port| format!("{}{:?}", port.name, port.shape);
+        let list = |ports: &[network::graph::Port]| ports.iter().map(port).collect::<Vec<_>>().join(" ");
+        Self {
+            model: model.to_owned(),
+            network: network.name().to_owned(),
+            ports: format!("{} -> {}", list(network.inputs()), list(network.outputs())),
+            graph: graph_hash(network),
+            flavour: library.0.name().to_owned(),
+            library: library.1.to_string(),
+            target,
+            precision: precision.name().to_owned(),
+            kept: format!("fp32 {:?} bf16 {:?}", kept.fp32, kept.bf16),
+            shim: SHIM.to_owned(),
+        }
+    }
+
+    fn fields(&self) -> [(&'static str, &str); 10] {
+        [
+            ("model", &self.model),
+            ("network", &self.network),
+            ("ports", &self.ports),
+            ("graph", &self.graph),
+            ("flavour", &self.flavour),
+            ("library", &self.library),
+            ("target", &self.target),
+            ("precision", &self.precision),
+            ("kept", &self.kept),
+            ("shim", &self.shim),
+        ]
+    }
+
+    /// Names the files.
+    fn hash(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (name, value) in self.fields() {
+            hasher.update(format!("{name}={value}\n"));
+        }
+        hex(&hasher.finalize())[..16].to_owned()
+    }
+
+    /// What changed since another key of the same network, for people; nothing when both are equal.
+    fn changes_since(&self, old: &Self) -> Vec<String> {
+        let pairs = old.fields().into_iter().zip(self.fields()).filter(|(old, new)| old.1 != new.1);
+        pairs
+            .map(|((name, old), (_, new))| match name {
+                "library" => format!("{} {old} -> {new}", self.flavour),
+                "model" | "graph" => format!("{name} {:.12} -> {:.12}", old, new),
+                _ => format!("{name} {old} -> {new}"),
+            })
+            .collect()
+    }
+
+    /// Whether an engine of `other` would do: the same, but built for several GPUs of which this target is one.
+    fn is_met_by(&self, other: &Self) -> bool {
+        let capability = self.target.rsplit(' ').next().unwrap_or_default();
+        let portable = other.target.split(' ').all(|target| target.starts_with("sm_"));
+        let same = Self { target: other.target.clone(), ..self.clone() } == *other;
+        self == other || (same && portable && other.target.split(' ').any(|target| target == capability))
+    }
+}
+
+/// Operations, shapes and computed constants of a network; its stored weights are named by the model's hash.
+fn graph_hash(network: &Network) -> String {
+    let graph = network.graph();
+    let mut hasher = Sha256::new();
+    for node in graph.nodes() {
+        let operands: Vec<_> = node.operands.iter().map(|value| value.index()).collect();
+        let (op, result) = (&node.op, node.result.index());
+        hasher.update(format!("{} {op:?} {operands:?} {result} {:?}\n", node.name, graph.shape(node.result)));
+    }
+    for constant in graph.constants() {
+        hasher.update(format!("{} {}\n", constant.name, constant.value.index()));
+        if let Data::Computed(values) = &constant.data {
+            values.iter().for_each(|value| hasher.update(value.to_le_bytes()));
+        }
+    }
+    hex(&hasher.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An output against golden, as measured when the engine was built.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeasuredOutput {
+    /// `<network>/<port>`.
+    pub output: String,
+    /// Largest error over all photographs, as a share of golden's largest magnitude.
+    pub relative: f64,
+    /// Least cosine over all photographs.
+    pub cosine: f64,
+}
+
+/// What an engine was built from, how long that took, and how it did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// What decides the engine.
+    pub key: Key,
+    /// SHA-256 of the plan.
+    pub plan_sha256: String,
+    /// Bytes of the plan.
+    pub plan_bytes: u64,
+    /// When it was built, seconds since 1970 UTC.
+    pub built_unix_secs: u64,
+    /// How long the build took.
+    pub build_secs: f64,
+    /// Kernels by kind, as the builder lists them; empty when it did not.
+    #[serde(default)]
+    pub kernels: BTreeMap<String, usize>,
+    /// What the library warned of.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// Against golden; empty when no GPU was there to measure on.
+    #[serde(default)]
+    pub parity: Vec<MeasuredOutput>,
+}
+
+/// That a version known to be bad was right over many photographs, on one machine and for one model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acceptance {
+    /// Hash of the bundle's manifest.
+    pub model: String,
+    /// `tensorrt`.
+    pub flavour: String,
+    /// The library's version.
+    pub library: String,
+    /// The GPU.
+    pub target: String,
+    /// `fp32` or `fp16`.
+    pub precision: String,
+    /// How many photographs agreed.
+    pub photographs: usize,
+    /// The worst error among them, as a share of the range.
+    pub worst_relative: f64,
+}
+
+/// The folder of built engines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    folder: PathBuf,
+}
+
+impl Cache {
+    /// A cache in a folder, which is made when something is stored.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// The user's cache: the folder in [`CACHE_VARIABLE`], else `pixio/engines` in the user's cache folder.
+    ///
+    /// # Errors
+    /// When the environment names none.
+    pub fn of_user() -> Result<Self, CacheError> {
+        let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let below = |folder: PathBuf| folder.join("pixio/engines");
+        let home = || named("HOME").map(|home| below(home.join(".cache")));
+        let found = named(CACHE_VARIABLE).or_else(|| named("XDG_CACHE_HOME").map(below)).or_else(home);
+        found.map(Self::new).ok_or(CacheError::NoFolder)
+    }
+
+    /// Where it lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The plan's path of a key.
+    pub fn plan_path(&self, key: &Key) -> PathBuf {
+        self.folder.join(format!("{}-{}.plan", key.network, key.hash()))
+    }
+
+    fn certificate_path(&self, key: &Key) -> PathBuf {
+        self.plan_path(key).with_extension("toml")
+    }
+
+    /// All certificates; what is not one is passed over.
+    pub fn certificates(&self) -> Vec<Certificate> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let paths =
+            entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "toml"));
+        let texts = paths.filter_map(|path| std::fs::read_to_string(path).ok());
+        texts.filter_map(|text| toml::from_str(&text).ok()).collect()
+    }
+
+    /// A whole engine of a key (or one built for several GPUs that meets it), else why there is none.
+    ///
+    /// # Errors
+    /// The reason for a build, for people.
+    pub fn get(&self, key: &Key) -> Result<(Vec<u8>, Certificate), String> {
+        let certificates = self.certificates();
+        let exact = certificates.iter().find(|certificate| certificate.key == *key);
+        let found = exact.or_else(|| certificates.iter().find(|certificate| key.is_met_by(&certificate.key)));
+        let Some(certificate) = found else { return Err(explain(key, &certificates)) };
+        let path = self.plan_path(&certificate.key);
+        let plan = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        if plan.len() as u64 == certificate.plan_bytes
+            && hex(&Sha256::digest(&plan)) == certificate.plan_sha256
+        {
+            return Ok((plan, certificate.clone()));
+        }
+        Err(format!("{} is damaged: its hash is not that of its certificate", path.display()))
+    }
+
+    /// Stores an engine: plan, then certificate, each renamed into place when whole.
+    ///
+    /// # Errors
+    /// When a file cannot be written; nothing counts then.
+    pub fn put(&self, certificate: &Certificate, plan: &[u8]) -> Result<(), CacheError> {
+        self.write(&self.plan_path(&certificate.key), plan)?;
+        self.certify(certificate)
+    }
+
+    /// Replaces the certificate of a stored engine, for example when it has been measured.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn certify(&self, certificate: &Certificate) -> Result<(), CacheError> {
+        let text = toml::to_string_pretty(certificate)?;
+        self.write(&self.certificate_path(&certificate.key), text.as_bytes())
+    }
+
+    /// Forgets an engine: its certificate first.
+    ///
+    /// # Errors
+    /// When a file is there and cannot be removed.
+    pub fn remove(&self, key: &Key) -> Result<(), CacheError> {
+        for path in [self.certificate_path(key), self.plan_path(key)] {
+            match std::fs::remove_file(&path) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(CacheError::Io { path, source });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores that a version known to be bad was accepted.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn accept(&self, acceptance: &Acceptance) -> Result<(), CacheError> {
+        let name =
+            format!("{:.16}-{}-{}.accepted", acceptance.model, acceptance.library, acceptance.precision);
+        self.write(&self.folder.join(name), toml::to_string_pretty(acceptance)?.as_bytes())
+    }
+
+    /// Whether a version known to be bad was accepted, for exactly this.
+    pub fn accepted(&self, model: &str, library: (Flavour, Version), target: &str, precision: &str) -> bool {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        let texts = paths
+            .filter(|path| path.extension().is_some_and(|e| e == "accepted"))
+            .filter_map(|path| std::fs::read_to_string(path).ok());
+        let mut found = texts.filter_map(|text| toml::from_str::<Acceptance>(&text).ok());
+        found.any(|accepted| {
+            accepted.model == model
+                && accepted.flavour == library.0.name()
+                && accepted.library == library.1.to_string()
+                && accepted.target == target
+                && accepted.precision == precision
+                && accepted.photographs >= crate::gate::LEAST_PHOTOGRAPHS
+        })
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+        let io = |source| CacheError::Io { path: path.to_owned(), source };
+        std::fs::create_dir_all(&self.folder).map_err(io)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(io)?;
+        file.write_all(bytes).map_err(io)?;
+        file.as_file().sync_all().map_err(io)?;
+        file.persist(path).map(drop).map_err(|error| io(error.error))
+    }
+}
+
+/// A certificate of a fresh plan.
+pub(crate) fn certificate(
+    key: Key,
+    plan: &[u8],
+    build_secs: f64,
+    layers: &str,
+    warnings: Vec<String>,
+) -> Certificate {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Certificate {
+        key,
+        plan_sha256: hex(&Sha256::digest(plan)),
+        plan_bytes: plan.len() as u64,
+        built_unix_secs: now.map_or(0, |since| since.as_secs()),
+        build_secs,
+        kernels: kernels(layers),
+        warnings,
+        parity: Vec::new(),
+    }
+}
+
+/// Counts the kernels of the builder's list, whose lines read `Layer(<kind>): ...`.
+fn kernels(layers: &str) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    let kinds = layers.lines().filter_map(|line| line.trim_start().strip_prefix("Layer(")?.split(')').next());
+    kinds.for_each(|kind| *counts.entry(kind.to_owned()).or_insert(0) += 1);
+    counts
+}
+
+/// Why an engine is built: what changed since the last one of the same network, or that there was none.
+fn explain(key: &Key, certificates: &[Certificate]) -> String {
+    let about = |key: &Key| (key.model.clone(), key.network.clone(), key.ports.clone());
+    let same = certificates.iter().filter(|certificate| about(&certificate.key) == about(key));
+    let nearest = same.min_by_key(|old| (key.changes_since(&old.key).len(), u64::MAX - old.built_unix_secs));
+    match nearest {
+        None => format!("no engine of {} was built yet", key.network),
+        Some(old) => key.changes_since(&old.key).join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(library: &str, target: &str) -> Key {
+        let text = |text: &str| text.to_owned();
+        Key {
+            model: text("0123456789abcdef"),
+            network: text("backbone"),
+            ports: text("image[1, 3, 16, 16] -> y[1]"),
+            graph: text("feed"),
+            flavour: text("tensorrt"),
+            library: text(library),
+            target: text(target),
+            precision: text("fp16"),
+            kept: text("fp32 [] bf16 []"),
+            shim: text(SHIM),
+        }
+    }
+
+    fn stored(cache: &Cache, key: &Key, plan: &[u8]) {
+        let layers = "Engine Layer Information:\nLayer(gemm): a\nLayer(gemm): b\n Layer(_gemm_mha_v2): c";
+        cache.put(&certificate(key.clone(), plan, 1.5, layers, vec![]), plan).unwrap();
+    }
+
+    #[test]
+    fn what_is_stored_comes_back_and_a_change_is_explained() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().join("not/yet/there"));
+        let old = key("10.3.0", "Orin sm_87");
+        assert!(cache.get(&old).unwrap_err().contains("no engine of backbone"));
+        stored(&cache, &old, b"plan");
+        let (plan, certificate) = cache.get(&old).unwrap();
+        assert_eq!(plan, b"plan");
+        assert_eq!(certificate.kernels, [("_gemm_mha_v2".to_owned(), 1), ("gemm".to_owned(), 2)].into());
+        assert_eq!(cache.get(&key("10.16.2", "Orin sm_87")).unwrap_err(), "tensorrt 10.3.0 -> 10.16.2");
+        let both = cache.get(&key("10.16.2", "Thor sm_110")).unwrap_err();
+        assert_eq!(both, "tensorrt 10.3.0 -> 10.16.2, target Orin sm_87 -> Thor sm_110");
+        cache.remove(&old).unwrap();
+        assert!(cache.get(&old).is_err());
+    }
+
+    #[test]
+    fn damaged_and_half_written_engines_do_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path());
+        let key = key("10.16.2", "Orin sm_87");
+        stored(&cache, &key, b"plan");
+        std::fs::write(cache.plan_path(&key), b"pla").unwrap();
+        assert!(cache.get(&key).unwrap_err().contains("damaged"));
+        stored(&cache, &key, b"plan");
+        std::fs::remove_file(cache.certificate_path(&key)).unwrap();
+        assert!(cache.get(&key).is_err(), "a plan alone is nothing");
+        std::fs::write(cache.certificate_path(&key), "half = ").unwrap();
+        assert!(cache.get(&key).is_err());
+    }
+
+    #[test]
+    fn a_plan_for_several_gpus_serves_each_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path());
+        stored(&cache, &key("1.7.1", "sm_86 sm_89"), b"portable");
+        assert!(cache.get(&key("1.7.1", "NVIDIA RTX 4090 sm_89")).is_ok());
+        assert!(cache.get(&key("1.7.1", "NVIDIA RTX 5090 sm_120")).is_err());
+        assert!(cache.get(&key("1.6.0", "NVIDIA RTX 4090 sm_89")).is_err());
+        stored(&cache, &key("10.16.2", "A GPU sm_89"), b"of that machine");
+        assert!(cache.get(&key("10.16.2", "Another GPU sm_89")).is_err());
+    }
+
+    #[test]
+    fn acceptance_is_for_one_model_machine_version_and_precision() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path());
+        let text = |text: &str| text.to_owned();
+        let mut acceptance = Acceptance {
+            model: text("m"),
+            flavour: text("tensorrt"),
+            library: text("10.3.0"),
+            target: text("Orin sm_87"),
+            precision: text("fp16"),
+            photographs: 16,
+            worst_relative: 1e-3,
+        };
+        cache.accept(&acceptance).unwrap();
+        let version = Version::from_number(100_300);
+        let library = (Flavour::TensorRt, version);
+        assert!(cache.accepted("m", library, "Orin sm_87", "fp16"));
+        assert!(!cache.accepted("m", library, "Orin sm_87", "fp32"));
+        assert!(!cache.accepted("other", library, "Orin sm_87", "fp16"));
+        acceptance.photographs = 2;
+        cache.accept(&acceptance).unwrap();
+        assert!(!cache.accepted("m", library, "Orin sm_87", "fp16"), "too few photographs");
+    }
+}

@@ -1,0 +1,134 @@
+//! What the library says: its errors and warnings, and the list of layers that a build prints.
+
+use std::collections::VecDeque;
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use perception::EngineError;
+
+use crate::library::Library;
+
+/// Lines kept of each kind; a library may say the same thing for every frame.
+const MOST_LINES: usize = 100;
+
+/// The longest list of layers that is kept, in bytes.
+const MOST_LAYER_BYTES: usize = 16 << 20;
+
+/// A list of layers begins with this.
+const LAYERS: &str = "Engine Layer Information:";
+
+#[derive(Debug, Default)]
+struct Said {
+    errors: VecDeque<String>,
+    warnings: VecDeque<String>,
+    layers: String,
+}
+
+impl Said {
+    fn hear(&mut self, severity: i32, text: &str) {
+        let lines = match severity {
+            ..=1 => &mut self.errors,
+            2 => &mut self.warnings,
+            _ => {
+                if text.contains(LAYERS) && self.layers.len() + text.len() <= MOST_LAYER_BYTES {
+                    self.layers.push_str(text);
+                }
+                return;
+            }
+        };
+        if lines.len() == MOST_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(text.trim().to_owned());
+    }
+}
+
+/// The library's logger; destroyed after everything that was made with it.
+#[derive(Debug)]
+pub struct Logger {
+    library: Arc<Library>,
+    handle: NonNull<c_void>,
+    /// Where `hear` writes; its address is given to the library.
+    said: Box<Mutex<Said>>,
+}
+
+// SAFETY: the handle is used by the library alone, from any thread; what it writes to is behind a lock.
+unsafe impl Send for Logger {}
+// SAFETY: as above.
+unsafe impl Sync for Logger {}
+
+impl Logger {
+    pub fn new(library: &Arc<Library>) -> Result<Arc<Self>, EngineError> {
+        let said = Box::<Mutex<Said>>::default();
+        let user = std::ptr::from_ref::<Mutex<Said>>(&said).cast_mut().cast();
+        // SAFETY: `user` points into a box that this logger owns and frees after the handle.
+        let handle = NonNull::new(unsafe { (library.table().logger_create)(hear, user) });
+        let handle =
+            handle.ok_or_else(|| library.flavour().unavailable("no memory for a logger".to_owned()))?;
+        Ok(Arc::new(Self { library: library.clone(), handle, said }))
+    }
+
+    pub fn handle(&self) -> *mut c_void {
+        self.handle.as_ptr()
+    }
+
+    pub fn library(&self) -> &Arc<Library> {
+        &self.library
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&mut Said) -> T) -> T {
+        read(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The errors since the last call of this, one a line; or that there were none.
+    pub fn take_errors(&self) -> String {
+        let lines: Vec<_> = self.with(|said| said.errors.drain(..).collect());
+        if lines.is_empty() { "the library gave no reason".to_owned() } else { lines.join("\n  ") }
+    }
+
+    /// The warnings since the last call of this.
+    pub fn take_warnings(&self) -> Vec<String> {
+        self.with(|said| said.warnings.drain(..).collect())
+    }
+
+    /// The list of layers since the last call of this; empty if none was printed.
+    pub fn take_layers(&self) -> String {
+        self.with(|said| std::mem::take(&mut said.layers))
+    }
+}
+
+impl Drop for Logger {
+    fn drop(&mut self) {
+        // SAFETY: made by `logger_create`, and everything that used it holds an `Arc` of this and is gone.
+        unsafe { (self.library.table().logger_destroy)(self.handle()) };
+    }
+}
+
+/// Called by the library, from any of its threads.
+unsafe extern "C" fn hear(user: *mut c_void, severity: i32, text: *const c_char) {
+    // A panic must not reach C++; a line that cannot be kept is let go.
+    drop(std::panic::catch_unwind(|| {
+        // SAFETY: `user` is the box of the logger that is being called; `text` is a string of the library's.
+        let (said, text) = unsafe { (&*user.cast::<Mutex<Said>>(), CStr::from_ptr(text)) };
+        said.lock().unwrap_or_else(PoisonError::into_inner).hear(severity, &text.to_string_lossy());
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_kept_by_kind_and_bounded() {
+        let mut said = Said::default();
+        (0..300).for_each(|i| said.hear(1, &format!("error {i}\n")));
+        said.hear(2, "warning");
+        said.hear(3, "chatter");
+        said.hear(4, "Engine Layer Information:\nLayer(gemm): a");
+        assert_eq!(said.errors.len(), MOST_LINES);
+        assert_eq!(said.errors.back().unwrap(), "error 299");
+        assert_eq!(said.warnings, ["warning"]);
+        assert!(said.layers.ends_with("Layer(gemm): a"));
+    }
+}

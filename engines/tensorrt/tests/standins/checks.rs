@@ -1,0 +1,463 @@
+//! What holds for both flavours on the stand-in; the test files name the flavour.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use calibration::{CameraModel, Distortion, Intrinsics, RectifyMap, Size};
+use network::bundle::random_model;
+use network::graph::{GraphBuilder, Op};
+use network::manifest::PreprocessingSpec;
+use network::{Architecture, Bundle, HeadKind, Network, Precision, PrecisionSpec, Weights};
+use perception::{Encoding, Engine, EngineError, ImageGeometry, ImageView, Pipeline, Preprocessing, Wanted};
+use tensorrt::{Cache, Device, Flavour, Library, Progress, TensorRt, TensorRtOptions};
+
+use crate::standins::{StandIn, stand_in};
+
+const NETWORK: Size = Size { width: 64, height: 48 };
+const CAMERA: Size = Size { width: 81, height: 60 };
+
+pub fn options(flavour: Flavour, stand_in: &StandIn, cache: &tempfile::TempDir) -> TensorRtOptions {
+    TensorRtOptions {
+        flavour,
+        library: Some(stand_in.folder.clone()),
+        precision: Precision::Fp16,
+        kept: PrecisionSpec::default(),
+        model: "a model".to_owned(),
+        cache: Cache::new(cache.path()),
+        is_on_trial: false,
+    }
+}
+
+fn cache() -> tempfile::TempDir {
+    tempfile::tempdir().expect("cache")
+}
+
+/// `y = relu(x)`
+pub fn relu(name: &str, shape: &[usize]) -> Network {
+    let mut builder = GraphBuilder::new(name);
+    let x = builder.input("x", shape);
+    let y = builder.node("relu", Op::Relu, &[x]).expect("relu");
+    builder.output("y", y);
+    Network::new(builder.finish(), Arc::new(Weights::default())).expect("network")
+}
+
+fn bundle(folder: &std::path::Path) -> Bundle {
+    let heads = [("depth".to_owned(), HeadKind::LinearDepth {})];
+    let architecture = Architecture::named("pixio-tiny16").expect("tiny");
+    let model = random_model(architecture, &heads, &[NETWORK], 1).expect("model");
+    model.write(&folder.join("bundle"), false, |_| ()).expect("bundle")
+}
+
+fn download(engine: &mut TensorRt, tensor: &<TensorRt as Engine>::Tensor) -> Vec<f32> {
+    let mut values = vec![f32::NAN; engine.shape(tensor).iter().product()];
+    engine.download(tensor, &mut values).expect("download");
+    values
+}
+
+/// Loads and runs one small network, then lets everything go.
+fn life(flavour: Flavour, stand_in: &StandIn, cache: &tempfile::TempDir) -> Result<(), EngineError> {
+    let mut engine = TensorRt::new(options(flavour, stand_in, cache))?;
+    let input = engine.allocate(&[2, 3])?;
+    let mut network = engine.load(&relu("relu", &[2, 3]), std::slice::from_ref(&input))?;
+    engine.upload(&[1.0; 6], &input)?;
+    for _ in 0..3 {
+        engine.run(&mut network)?;
+        let output = engine.outputs(&network)[0].clone();
+        engine.download(&output, &mut [0.0; 6])?;
+    }
+    Ok(())
+}
+
+pub fn the_seam_holds(flavour: Flavour) {
+    let (stand_in, cache) = (stand_in(flavour), cache());
+    let mut engine = TensorRt::new(options(flavour, &stand_in, &cache)).expect("engine");
+    let identity = engine.identity().clone();
+    assert_eq!((identity.flavour.as_str(), identity.precision.as_str()), (flavour.name(), "fp16"));
+    assert_eq!(identity.device, "Stand-in GPU (sm_89, CUDA 12.6)");
+    tests::conformance::seam(&mut engine);
+    drop(engine);
+    assert_eq!(stand_in.live(), [""; 0], "everything was let go");
+}
+
+/// The whole life of an engine, call by call, in the order of start, build, bind, run, capture, launch and end.
+pub fn calls_come_in_order(flavour: Flavour) {
+    let (stand_in, cache) = (stand_in(flavour), cache());
+    life(flavour, &stand_in, &cache).expect("life");
+    let rtx = flavour == Flavour::TensorRtRtx;
+    let started = stand_in.calls_of(&["cuInit", "cuDevice", "createInfer", "cuStreamCreate", "cuModuleLoad"]);
+    let start =
+        ["cuInit", "cuDeviceGetCount", "cuDevicePrimaryCtxRetain", "createInferRuntime", "cuStreamCreate"];
+    assert_eq!(started[..5], start);
+    let built = stand_in.calls_of(&[
+        "createInferBuilder",
+        "createNetwork",
+        "createNvOnnx",
+        "parseFromFile",
+        "createBuilderConfig",
+        "clearFlag",
+        "setFlag",
+        "buildSerialized",
+        "~plan",
+        "~config",
+        "~parser",
+        "~network",
+        "~builder",
+        "deserialize",
+    ]);
+    let mut build = vec!["createInferBuilder", "createNetwork 0", "createNvOnnxParser", "parseFromFile"];
+    build.extend(["createBuilderConfig", "clearFlag TF32"]);
+    build.extend(rtx.then_some("setFlag"));
+    build.extend(["buildSerializedNetwork", "~config", "~parser", "~network", "~builder", "~plan"]);
+    build.push("deserializeCudaEngine");
+    assert_eq!(built, build);
+    let bound = stand_in.calls_of(&["createExecution", "setDeviceMemory", "setTensorAddress"]);
+    assert_eq!(
+        bound,
+        ["createExecutionContext", "setDeviceMemory 256", "setTensorAddress x", "setTensorAddress y"]
+    );
+    let ran = stand_in.calls_of(&[
+        "enqueueV3",
+        "cuStreamBegin",
+        "cuStreamEnd",
+        "cuGraph",
+        "isStream",
+        "cuMemcpyDtoH",
+    ]);
+    let mut run = vec!["enqueueV3", "cuMemcpyDtoHAsync"];
+    run.extend(rtx.then_some("isStreamCapturable"));
+    run.extend([
+        "cuStreamBeginCapture",
+        "enqueueV3",
+        "cuStreamEndCapture",
+        "cuGraphInstantiate",
+        "cuGraphLaunch",
+    ]);
+    run.extend(["cuMemcpyDtoHAsync", "cuGraphLaunch", "cuMemcpyDtoHAsync"]);
+    assert_eq!(ran, run);
+    let calls = stand_in.calls();
+    let order = ["~executable graph", "~context", "~engine", "~runtime", "~device"];
+    let places: Vec<_> =
+        order.iter().map(|end| calls.iter().rposition(|call| call == end).expect(end)).collect();
+    assert!(places.is_sorted(), "children end before parents: {places:?}");
+    assert_eq!(stand_in.live(), [""; 0]);
+}
+
+/// Every call that can fail, failing: a clear error, or the reported way round, and nothing left behind.
+pub fn every_failure_is_an_error_and_leaks_nothing(flavour: Flavour) {
+    let (stand_in, good) = (stand_in(flavour), cache());
+    stand_in.reset();
+    life(flavour, &stand_in, &good).expect("life");
+    let mut calls: Vec<String> = stand_in.calls();
+    calls.retain(|call| {
+        !call.starts_with('~') && !call.starts_with("clearFlag") && !call.starts_with("setFlag")
+    });
+    calls.retain(|call| !call.starts_with("setDeviceMemory"));
+    let mut counts = std::collections::BTreeMap::<String, i32>::new();
+    let steps: Vec<_> = calls
+        .into_iter()
+        .map(|call| {
+            let count = counts.entry(call.clone()).or_insert(0);
+            *count += 1;
+            (call, *count)
+        })
+        .collect();
+    assert!(steps.len() > 30, "{steps:?}");
+    let way_round =
+        ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate", "isStreamCapturable"];
+    for small_pointers in [0, 1] {
+        for (call, nth) in &steps {
+            let fresh = cache();
+            stand_in.reset();
+            stand_in.set("small_pointers", small_pointers);
+            stand_in.fail(call, *nth);
+            let outcome = life(flavour, &stand_in, &fresh);
+            let optional = way_round.contains(&call.as_str())
+                || (call == "cuGraphLaunch" && *nth == 1)
+                || (call == "enqueueV3" && *nth == 2)
+                || (call == "cuStreamSynchronize");
+            match outcome {
+                Ok(()) => assert!(optional, "{call} {nth} failed and nobody noticed"),
+                Err(error) => assert!(error.to_string().len() > 20, "{call} {nth}: {error}"),
+            }
+            assert_eq!(stand_in.live(), [""; 0], "{call} {nth} left something behind");
+        }
+    }
+}
+
+pub fn a_capture_that_fails_is_reported_and_run_plainly(flavour: Flavour) {
+    let stand_in = stand_in(flavour);
+    for call in ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate"] {
+        let cache = cache();
+        stand_in.reset();
+        let mut engine = TensorRt::new(options(flavour, &stand_in, &cache)).expect("engine");
+        let input = engine.allocate(&[4]).expect("input");
+        let mut network = engine.load(&relu("relu", &[4]), std::slice::from_ref(&input)).expect("load");
+        engine.take_notices();
+        stand_in.fail(call, 1);
+        let mut results = Vec::new();
+        for _ in 0..4 {
+            engine.run(&mut network).expect("run");
+            let output = engine.outputs(&network)[0].clone();
+            results.push(download(&mut engine, &output));
+        }
+        assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{results:?}");
+        let notices = engine.take_notices();
+        assert!(notices.len() == 1 && notices[0].contains("no CUDA graph of relu"), "{notices:?}");
+        assert_eq!(engine.graphs(), [("relu".to_owned(), false)]);
+        assert_eq!(stand_in.calls_of(&["cuGraphLaunch"]), [""; 0]);
+    }
+}
+
+/// One graph per set of heads: with and without depth, each captured at its second frame, launched from then on.
+pub fn a_graph_holds_the_whole_frame(flavour: Flavour, integrated: bool) {
+    let (stand_in, cache, folder) = (stand_in(flavour), cache(), tempfile::tempdir().expect("folder"));
+    stand_in.set("integrated", i32::from(integrated));
+    let engine = TensorRt::new(options(flavour, &stand_in, &cache)).expect("engine");
+    let mut pipeline = Pipeline::new(engine, bundle(folder.path()), None).expect("pipeline");
+    let mut view = pipeline.view(CAMERA, None).expect("view");
+    let pixels: Vec<u8> = (0..3 * CAMERA.area()).map(|i| (i * 7 % 251) as u8).collect();
+    let image = ImageView::new(&pixels, CAMERA, 3 * CAMERA.width, Encoding::Rgb8).expect("image");
+    let depth = Wanted { depth: true, ..Wanted::default() };
+    let features = Wanted { features: true, ..Wanted::default() };
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let outputs = pipeline.run(&mut view, &image, depth).expect("depth");
+        seen.push(outputs.depth.expect("depth").meters().to_vec());
+        pipeline.run(&mut view, &image, features).expect("features");
+    }
+    assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "captured and plain runs agree");
+    let graphs = pipeline.engine().graphs();
+    let names = ["preprocess + backbone + depth", "preprocess + backbone"];
+    assert_eq!(graphs, names.map(|name| (name.to_owned(), true)));
+    stand_in.reset();
+    pipeline.run(&mut view, &image, depth).expect("depth");
+    assert_eq!(stand_in.calls(), ["cuGraphLaunch", "cuMemcpyDtoHAsync", "cuStreamSynchronize"]);
+    assert_eq!(stand_in.calls_of(&["cuMemcpyHtoD"]), [""; 0]);
+    drop(pipeline);
+    assert_eq!(stand_in.live(), [""; 0]);
+}
+
+pub fn networks_may_go_in_any_order(flavour: Flavour) {
+    let (stand_in, cache) = (stand_in(flavour), cache());
+    let mut engine = TensorRt::new(options(flavour, &stand_in, &cache)).expect("engine");
+    let input = engine.allocate(&[4]).expect("input");
+    let mut first = engine.load(&relu("first", &[4]), std::slice::from_ref(&input)).expect("first");
+    let features = engine.outputs(&first).to_vec();
+    let mut second = engine.load(&relu("second", &[4]), &features).expect("second");
+    for _ in 0..3 {
+        engine.run(&mut first).expect("first");
+        engine.run(&mut second).expect("second");
+        let output = engine.outputs(&second)[0].clone();
+        download(&mut engine, &output);
+    }
+    assert_eq!(engine.graphs(), [("first + second".to_owned(), true)]);
+    // Asked for and dropped before it was waited for.
+    engine.run(&mut first).expect("first");
+    drop(first);
+    drop(features);
+    drop(input);
+    let output = engine.outputs(&second)[0].clone();
+    engine.run(&mut second).expect("second");
+    download(&mut engine, &output);
+    drop(engine);
+    drop(output);
+    drop(second);
+    assert_eq!(stand_in.live(), [""; 0]);
+}
+
+/// The engine's own preprocessing, through its launches and the kernel's source, against the CPU's: equal, bit for bit.
+pub fn preprocessing_equals_the_cpu(flavour: Flavour) {
+    let (stand_in, cache) = (stand_in(flavour), cache());
+    for integrated in [0, 1] {
+        stand_in.set("integrated", integrated);
+        let mut engine = TensorRt::new(options(flavour, &stand_in, &cache)).expect("engine");
+        for (name, encoding) in Encoding::ALL {
+            for (camera, network, padding) in cases() {
+                let compared = compare(&mut engine, encoding, camera, network, padding);
+                assert_eq!(compared, Ok(()), "{name} {camera} -> {network}, {padding} bytes of padding");
+            }
+        }
+        assert_eq!(compare_rectified(&mut engine), Ok(()));
+    }
+    assert_eq!(stand_in.live(), [""; 0]);
+}
+
+/// Distortion is taken out before the upload.
+fn compare_rectified(engine: &mut TensorRt) -> Result<(), String> {
+    let intrinsics = Intrinsics { fx: 70.0, fy: 70.0, cx: 40.0, cy: 30.0 };
+    let barrel = Distortion::PlumbBob([-0.3, 0.1, 1e-3, -1e-3, 0.0]);
+    let camera = CameraModel::new(CAMERA, intrinsics, barrel).map_err(|error| error.to_string())?;
+    let turn = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
+    let map =
+        RectifyMap::new(&camera, turn, &camera.without_distortion()).map_err(|error| error.to_string())?;
+    let geometry = ImageGeometry::new(CAMERA, NETWORK).map_err(|error| error.to_string())?;
+    let preprocessing = Preprocessing::rectifying(geometry, &PreprocessingSpec::default(), Arc::new(map));
+    let pixels: Vec<u8> = (0..3 * CAMERA.area()).map(|i| (i * 7919 % 251) as u8).collect();
+    let image = ImageView::new(&pixels, CAMERA, 3 * CAMERA.width, Encoding::Bgr8);
+    same_as_cpu(
+        engine,
+        &mut preprocessing.map_err(|error| error.to_string())?,
+        &image.map_err(|error| error.to_string())?,
+    )
+}
+
+fn cases() -> Vec<(Size, Size, usize)> {
+    let size = |width, height| Size { width, height };
+    vec![
+        (size(64, 48), size(64, 48), 0),
+        (size(81, 61), size(64, 48), 5),
+        (size(320, 180), size(64, 48), 64),
+        (size(30, 22), size(64, 48), 2),
+        (size(99, 201), size(48, 32), 1),
+    ]
+}
+
+/// Random bytes as an image of an encoding, on both.
+fn compare(
+    engine: &mut TensorRt,
+    encoding: Encoding,
+    camera: Size,
+    network: Size,
+    padding: usize,
+) -> Result<(), String> {
+    let step = 4 * camera.width + padding;
+    let mut state = 0x2545_f491_u32;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        (state >> 11) as u8
+    };
+    let data: Vec<u8> = (0..4 * step * camera.height).map(|_| random()).collect();
+    // Some encodings have no odd sides.
+    let Ok(image) = ImageView::new(&data, camera, step, encoding) else { return Ok(()) };
+    let geometry = ImageGeometry::new(camera, network).map_err(|error| error.to_string())?;
+    let mut preprocessing = Preprocessing::new(geometry, &PreprocessingSpec::default());
+    same_as_cpu(engine, &mut preprocessing, &image)
+}
+
+fn same_as_cpu(
+    engine: &mut TensorRt,
+    preprocessing: &mut Preprocessing,
+    image: &ImageView<'_>,
+) -> Result<(), String> {
+    let network = preprocessing.geometry().network();
+    let mut expected = vec![0.0; 3 * network.area()];
+    preprocessing.run(image, &mut expected).map_err(|error| error.to_string())?;
+    let tensor =
+        engine.allocate(&[1, 3, network.height, network.width]).map_err(|error| error.to_string())?;
+    engine.preprocess(image, preprocessing, &tensor).map_err(|error| error.to_string())?;
+    let actual = download(engine, &tensor);
+    match expected.iter().zip(&actual).position(|(a, b)| a.to_bits() != b.to_bits()) {
+        None => Ok(()),
+        Some(at) => Err(format!("value {at}: expected {}, got {}", expected[at], actual[at])),
+    }
+}
+
+pub fn a_build_reports_its_progress_and_can_be_stopped(flavour: Flavour) {
+    let (stand_in, cache) = (stand_in(flavour), cache());
+    let steps = Arc::new(AtomicUsize::new(0));
+    let counted = steps.clone();
+    let watch = move |_: &str, progress: Option<Progress<'_>>| {
+        let step = matches!(progress, Some(Progress::Step { .. }));
+        counted.fetch_add(usize::from(step), Ordering::Relaxed);
+        true
+    };
+    let mut engine = TensorRt::watched(options(flavour, &stand_in, &cache), Box::new(watch)).expect("engine");
+    let input = engine.allocate(&[4]).expect("input");
+    engine.load(&relu("relu", &[4]), std::slice::from_ref(&input)).expect("load");
+    assert_eq!(steps.load(Ordering::Relaxed), 3);
+    let certificate = &engine.certificates()[0];
+    assert_eq!(certificate.kernels, [("standin".to_owned(), 1)].into());
+    assert_eq!(certificate.warnings, ["stand-in: nothing was optimised"]);
+    let notices = engine.take_notices();
+    assert!(notices[0].contains("no engine of relu was built yet"), "{notices:?}");
+    stand_in.reset();
+    engine.load(&relu("relu", &[4]), std::slice::from_ref(&input)).expect("load");
+    assert_eq!(stand_in.calls_of(&["createInferBuilder"]), [""; 0], "the cache had it");
+
+    let stop = |_: &str, progress: Option<Progress<'_>>| !matches!(progress, Some(Progress::Step { .. }));
+    let mut stopped = TensorRt::watched(options(flavour, &stand_in, &cache), Box::new(stop)).expect("engine");
+    let fresh = stopped.allocate(&[4]).expect("input");
+    let error = stopped.load(&relu("other", &[4]), &[fresh]).err().expect("stopped");
+    assert!(error.to_string().contains("stopped"), "{error}");
+    let panicking = |_: &str, progress: Option<Progress<'_>>| {
+        assert!(!matches!(progress, Some(Progress::Step { .. })), "a watcher that panics");
+        true
+    };
+    let mut panicked =
+        TensorRt::watched(options(flavour, &stand_in, &cache), Box::new(panicking)).expect("engine");
+    let fresh = panicked.allocate(&[4]).expect("input");
+    let error = panicked.load(&relu("other", &[4]), &[fresh]).err().expect("stopped");
+    assert!(error.to_string().contains("stopped"), "{error}");
+    drop((engine, input, stopped, panicked));
+    assert_eq!(stand_in.live(), [""; 0]);
+}
+
+pub fn what_is_not_there_or_does_not_fit_is_refused(flavour: Flavour) {
+    let (stand_in, cache) = (stand_in(flavour), cache());
+    let refused = || TensorRt::new(options(flavour, &stand_in, &cache)).unwrap_err().to_string();
+    stand_in.set("devices", 0);
+    assert!(refused().contains("no GPU"), "{}", refused());
+    assert_eq!(stand_in.calls_of(&["createInfer"]), [""; 0], "the library is not asked without a device");
+    stand_in.reset();
+    let headers = flavour.headers().expect("headers");
+    let other = 10_000 * (headers.major + 1);
+    stand_in.set("version", other);
+    assert!(refused().contains("build again against the headers"), "{}", refused());
+    if flavour == Flavour::TensorRtRtx {
+        stand_in.set("version", 10_000 * headers.major + 100 * (headers.minor + 1));
+        assert!(refused().contains("same minor version"), "{}", refused());
+    }
+    assert_eq!(stand_in.calls_of(&["createInfer"]), [""; 0]);
+    stand_in.reset();
+    let mut engine = TensorRt::new(options(flavour, &stand_in, &cache)).expect("engine");
+    let input = engine.allocate(&[4]).expect("input");
+    stand_in.set("half_ports", 1);
+    let error =
+        engine.load(&relu("relu", &[4]), std::slice::from_ref(&input)).err().expect("half").to_string();
+    assert!(error.contains("expected float32"), "{error}");
+    drop((engine, input));
+    assert_eq!(stand_in.live(), [""; 0]);
+}
+
+/// A cached plan that the library refuses is built anew, once, and the reason is told.
+pub fn a_plan_that_does_not_load_is_built_anew(flavour: Flavour) {
+    let (stand_in, cache) = (stand_in(flavour), cache());
+    life(flavour, &stand_in, &cache).expect("life");
+    stand_in.reset();
+    stand_in.fail("deserializeCudaEngine", 1);
+    let mut engine = TensorRt::new(options(flavour, &stand_in, &cache)).expect("engine");
+    let input = engine.allocate(&[2, 3]).expect("input");
+    engine.load(&relu("relu", &[2, 3]), std::slice::from_ref(&input)).expect("load");
+    let notices = engine.take_notices().join("\n");
+    assert!(
+        notices.contains("does not load") && notices.contains("deserializeCudaEngine fails"),
+        "{notices}"
+    );
+    assert_eq!(stand_in.calls_of(&["buildSerializedNetwork"]).len(), 1);
+    drop((engine, input));
+    assert_eq!(stand_in.live(), [""; 0]);
+}
+
+pub fn hostile_plans_and_files_are_refused(flavour: Flavour) {
+    let (stand_in, folder) = (stand_in(flavour), tempfile::tempdir().expect("folder"));
+    let library = Library::open(flavour, Some(&stand_in.folder)).expect("library");
+    let device = Device::first().expect("device");
+    for plan in [&b""[..], b"junk", b"stand-in plan"] {
+        let error = tensorrt::check_plan(&library, &device, plan).unwrap_err().to_string();
+        assert!(error.contains("the plan was refused"), "{error}");
+    }
+    let target = tensorrt::Target::Device(device.clone());
+    for (bytes, reason) in
+        [(&b""[..], "no outputs"), (&b"\x3a\xff"[..], "not parsed"), (&b"junk"[..], "not parsed")]
+    {
+        let path = folder.path().join("hostile.onnx");
+        std::fs::write(&path, bytes).expect("file");
+        let error =
+            tensorrt::build_plan(&library, "hostile", &path, &target, &|_| true).unwrap_err().to_string();
+        assert!(error.contains(reason), "{bytes:?}: {error}");
+    }
+    drop((device, target));
+    assert_eq!(stand_in.live(), [""; 0]);
+}

@@ -1,0 +1,77 @@
+//! TensorRT's engine against the stand-in for libcuda and TensorRT.
+#![allow(unsafe_code)]
+// Without headers there is nothing to test; `make test` has them, and holds that (src/library.rs).
+#![cfg(pixio_tensorrt)]
+
+#[path = "standins/checks.rs"]
+mod checks;
+mod standins;
+
+use network::Precision;
+use standins::stand_in;
+use tensorrt::{Flavour, TensorRt};
+
+const FLAVOUR: Flavour = Flavour::TensorRt;
+
+macro_rules! hold {
+    ($($check:ident $(($($argument:expr),*) as $name:ident)?;)*) => {
+        $(hold!(@one $check $(($($argument),*) as $name)?);)*
+    };
+    (@one $check:ident ($($argument:expr),*) as $name:ident) => {
+        #[test]
+        fn $name() {
+            checks::$check(FLAVOUR, $($argument),*);
+        }
+    };
+    (@one $check:ident) => {
+        #[test]
+        fn $check() {
+            checks::$check(FLAVOUR);
+        }
+    };
+}
+
+hold! {
+    the_seam_holds;
+    calls_come_in_order;
+    every_failure_is_an_error_and_leaks_nothing;
+    a_capture_that_fails_is_reported_and_run_plainly;
+    a_graph_holds_the_whole_frame(false) as a_graph_holds_the_whole_frame;
+    a_graph_holds_the_whole_frame(true) as a_graph_reads_mapped_frames_on_an_integrated_gpu;
+    networks_may_go_in_any_order;
+    preprocessing_equals_the_cpu;
+    a_build_reports_its_progress_and_can_be_stopped;
+    what_is_not_there_or_does_not_fit_is_refused;
+    a_plan_that_does_not_load_is_built_anew;
+    hostile_plans_and_files_are_refused;
+}
+
+/// Headers of TensorRT 10 let a library of 10.3 through to the gate; headers of 11 refuse it before.
+#[test]
+fn versions_known_to_be_bad_are_refused_unless_accepted() {
+    let (stand_in, cache) = (stand_in(FLAVOUR), tempfile::tempdir().unwrap());
+    stand_in.set("version", 100_300);
+    let options = checks::options(FLAVOUR, &stand_in, &cache);
+    let refused = TensorRt::new(options.clone()).unwrap_err().to_string();
+    if FLAVOUR.headers().unwrap().major != 10 {
+        assert!(refused.contains("build again"), "{refused}");
+        return;
+    }
+    assert!(
+        refused.contains("known to compute wrong") && refused.contains("--accept-known-bad"),
+        "{refused}"
+    );
+    let trial = TensorRt::new(tensorrt::TensorRtOptions { is_on_trial: true, ..options.clone() }).unwrap();
+    let acceptance = tensorrt::cache::Acceptance {
+        model: options.model.clone(),
+        flavour: FLAVOUR.name().to_owned(),
+        library: "10.3.0".to_owned(),
+        target: trial.plans().target.describe(),
+        precision: Precision::Fp16.name().to_owned(),
+        photographs: tensorrt::gate::LEAST_PHOTOGRAPHS,
+        worst_relative: 1e-3,
+    };
+    options.cache.accept(&acceptance).unwrap();
+    let mut accepted = TensorRt::new(options).unwrap();
+    assert!(accepted.take_notices()[0].contains("known to be bad is used"));
+}
