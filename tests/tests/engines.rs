@@ -1,5 +1,6 @@
 //! Each engine against the conformance suite.
 
+use perception::Either;
 use perception::dummy::Dummy;
 use tests::{conformance, onnx_runtime};
 
@@ -21,6 +22,14 @@ fn onnx_runtime_computes_as_pytorch() {
 #[test]
 fn the_dummy_behaves() {
     conformance::seam(&mut Dummy::default());
+}
+
+#[test]
+fn either_of_two_engines_behaves() {
+    type Two = Either<onnx::OnnxRuntime, Dummy>;
+    conformance::seam(&mut Two::First(onnx_runtime()));
+    conformance::sharing(&mut Two::First(onnx_runtime()));
+    conformance::seam(&mut Two::Second(Dummy::default()));
 }
 
 #[test]

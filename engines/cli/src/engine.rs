@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use network::{Bundle, Network, Precision};
-use onnx::{OnnxNetwork, OnnxOptions, OnnxRuntime, OnnxTensor};
-use perception::{Engine, EngineError, EngineIdentity, ImageView, Preprocessing};
-use tensorrt::{Cache, Flavour, TensorRt, TensorRtNetwork, TensorRtOptions, TensorRtTensor};
+use network::{Bundle, Precision};
+use onnx::{OnnxOptions, OnnxRuntime};
+use perception::Either;
+use tensorrt::{Cache, Flavour, TensorRt, TensorRtOptions};
 
 use crate::progress;
 
@@ -106,149 +106,23 @@ impl EngineArguments {
     /// When the library is not there, or does not suit.
     pub fn start(&self, bundle: &Bundle) -> Result<AnyEngine> {
         let flavour = match self.engine {
-            Choice::Onnx => return Ok(AnyEngine::Onnx(self.reference.start()?)),
+            Choice::Onnx => return Ok(Either::First(self.reference.start()?)),
             Choice::Tensorrt => Flavour::TensorRt,
             Choice::TensorrtRtx => Flavour::TensorRtRtx,
         };
         let options = self.tensorrt.options(flavour, bundle)?;
         let engine = TensorRt::watched(options, progress::builds()).context("cannot start the engine")?;
-        Ok(AnyEngine::TensorRt(Box::new(engine)))
+        Ok(Either::Second(engine))
     }
 }
 
-/// The engine that was chosen.
-#[derive(Debug)]
-pub enum AnyEngine {
-    /// The reference.
-    Onnx(OnnxRuntime),
-    /// On a GPU.
-    TensorRt(Box<TensorRt>),
-}
+/// The engine that was chosen: the reference, or one on a GPU.
+pub type AnyEngine = Either<OnnxRuntime, TensorRt>;
 
-impl AnyEngine {
-    /// What the engine had to say since the last call of this.
-    pub fn take_notices(&mut self) -> Vec<String> {
-        match self {
-            Self::Onnx(_) => Vec::new(),
-            Self::TensorRt(engine) => engine.take_notices(),
-        }
-    }
-}
-
-/// A tensor of the engine that was chosen.
-#[derive(Clone, Debug)]
-pub enum AnyTensor {
-    /// Of the reference.
-    Onnx(OnnxTensor),
-    /// On a GPU.
-    TensorRt(TensorRtTensor),
-}
-
-/// A network on the engine that was chosen.
-#[derive(Debug)]
-pub enum AnyNetwork {
-    /// On the reference; the outputs again, as tensors of any engine.
-    Onnx(OnnxNetwork, Vec<AnyTensor>),
-    /// On a GPU; likewise.
-    TensorRt(TensorRtNetwork, Vec<AnyTensor>),
-}
-
-/// A tensor or network of one engine was given to another.
-fn foreign(what: &str) -> EngineError {
-    EngineError::Run { network: what.to_owned(), reason: "it belongs to another engine".to_owned() }
-}
-
-impl Engine for AnyEngine {
-    type Tensor = AnyTensor;
-    type Network = AnyNetwork;
-
-    fn identity(&self) -> &EngineIdentity {
-        match self {
-            Self::Onnx(engine) => engine.identity(),
-            Self::TensorRt(engine) => engine.identity(),
-        }
-    }
-
-    fn allocate(&mut self, shape: &[usize]) -> Result<AnyTensor, EngineError> {
-        Ok(match self {
-            Self::Onnx(engine) => AnyTensor::Onnx(engine.allocate(shape)?),
-            Self::TensorRt(engine) => AnyTensor::TensorRt(engine.allocate(shape)?),
-        })
-    }
-
-    fn load(&mut self, network: &Network, inputs: &[AnyTensor]) -> Result<AnyNetwork, EngineError> {
-        match self {
-            Self::Onnx(engine) => {
-                let own = |tensor: &AnyTensor| match tensor {
-                    AnyTensor::Onnx(tensor) => Ok(tensor.clone()),
-                    AnyTensor::TensorRt(_) => Err(foreign(network.name())),
-                };
-                let loaded = engine.load(network, &inputs.iter().map(own).collect::<Result<Vec<_>, _>>()?)?;
-                let outputs = engine.outputs(&loaded).iter().cloned().map(AnyTensor::Onnx).collect();
-                Ok(AnyNetwork::Onnx(loaded, outputs))
-            }
-            Self::TensorRt(engine) => {
-                let own = |tensor: &AnyTensor| match tensor {
-                    AnyTensor::TensorRt(tensor) => Ok(tensor.clone()),
-                    AnyTensor::Onnx(_) => Err(foreign(network.name())),
-                };
-                let loaded = engine.load(network, &inputs.iter().map(own).collect::<Result<Vec<_>, _>>()?)?;
-                let outputs = engine.outputs(&loaded).iter().cloned().map(AnyTensor::TensorRt).collect();
-                Ok(AnyNetwork::TensorRt(loaded, outputs))
-            }
-        }
-    }
-
-    fn outputs<'n>(&self, network: &'n AnyNetwork) -> &'n [AnyTensor] {
-        match network {
-            AnyNetwork::Onnx(_, outputs) | AnyNetwork::TensorRt(_, outputs) => outputs,
-        }
-    }
-
-    fn shape<'t>(&self, tensor: &'t AnyTensor) -> &'t [usize] {
-        match (self, tensor) {
-            (Self::Onnx(engine), AnyTensor::Onnx(tensor)) => engine.shape(tensor),
-            (Self::TensorRt(engine), AnyTensor::TensorRt(tensor)) => engine.shape(tensor),
-            _ => &[],
-        }
-    }
-
-    fn preprocess(
-        &mut self,
-        image: &ImageView<'_>,
-        preprocessing: &mut Preprocessing,
-        into: &AnyTensor,
-    ) -> Result<(), EngineError> {
-        match (self, into) {
-            (Self::Onnx(engine), AnyTensor::Onnx(into)) => engine.preprocess(image, preprocessing, into),
-            (Self::TensorRt(engine), AnyTensor::TensorRt(into)) => {
-                engine.preprocess(image, preprocessing, into)
-            }
-            _ => Err(foreign("network input")),
-        }
-    }
-
-    fn upload(&mut self, values: &[f32], into: &AnyTensor) -> Result<(), EngineError> {
-        match (self, into) {
-            (Self::Onnx(engine), AnyTensor::Onnx(into)) => engine.upload(values, into),
-            (Self::TensorRt(engine), AnyTensor::TensorRt(into)) => engine.upload(values, into),
-            _ => Err(foreign("upload")),
-        }
-    }
-
-    fn run(&mut self, network: &mut AnyNetwork) -> Result<(), EngineError> {
-        match (self, network) {
-            (Self::Onnx(engine), AnyNetwork::Onnx(network, _)) => engine.run(network),
-            (Self::TensorRt(engine), AnyNetwork::TensorRt(network, _)) => engine.run(network),
-            _ => Err(foreign("network")),
-        }
-    }
-
-    fn download(&mut self, tensor: &AnyTensor, into: &mut [f32]) -> Result<(), EngineError> {
-        match (self, tensor) {
-            (Self::Onnx(engine), AnyTensor::Onnx(tensor)) => engine.download(tensor, into),
-            (Self::TensorRt(engine), AnyTensor::TensorRt(tensor)) => engine.download(tensor, into),
-            _ => Err(foreign("download")),
-        }
+/// What the engine had to say since the last call of this.
+pub fn take_notices(engine: &mut AnyEngine) -> Vec<String> {
+    match engine {
+        Either::First(_) => Vec::new(),
+        Either::Second(engine) => engine.take_notices(),
     }
 }
