@@ -7,8 +7,8 @@ use std::sync::Arc;
 use network::Network;
 use perception::EngineError;
 
-use crate::cuda::{Device, Memory, Stream};
-use crate::library::Library;
+use crate::cuda::{CudaError, Device, Memory, Stream};
+use crate::library::{Flavour, Library};
 use crate::messages::Logger;
 use crate::sys;
 
@@ -18,7 +18,8 @@ pub struct Runtime {
     handle: NonNull<c_void>,
     // Parents after the handle, which `drop` destroys first.
     logger: Arc<Logger>,
-    device: Arc<Device>,
+    /// None only for [`check_plan`] without a GPU.
+    device: Option<Arc<Device>>,
 }
 
 // SAFETY: TensorRT's runtime and engines may be used from any thread; what is not thread-safe takes `&mut` here.
@@ -29,15 +30,27 @@ unsafe impl Sync for Runtime {}
 impl Runtime {
     /// A runtime. That there is a device is what the library must not be asked without.
     pub fn new(library: &Arc<Library>, device: &Arc<Device>) -> Result<Arc<Self>, EngineError> {
+        Self::create(library, Some(device))
+    }
+
+    fn create(library: &Arc<Library>, device: Option<&Arc<Device>>) -> Result<Arc<Self>, EngineError> {
         let unavailable = |reason: String| library.flavour().unavailable(reason);
-        device.bind().map_err(|error| unavailable(error.to_string()))?;
+        if device.is_none() && library.flavour() != Flavour::TensorRtRtx {
+            return Err(unavailable("the library is not asked without a GPU".to_owned()));
+        }
         let logger = Logger::new(library)?;
+        bind(device).map_err(|error| unavailable(error.to_string()))?;
         // SAFETY: the entry points are those of this library, the logger lives in the runtime.
         let handle = unsafe { (library.table().runtime_create)(library.entry(), logger.handle()) };
         match NonNull::new(handle) {
-            Some(handle) => Ok(Arc::new(Self { handle, logger, device: device.clone() })),
+            Some(handle) => Ok(Arc::new(Self { handle, logger, device: device.cloned() })),
             None => Err(unavailable(format!("no runtime came: {}", logger.take_errors()))),
         }
+    }
+
+    /// Makes the calling thread use the runtime's device.
+    fn bind(&self) -> Result<(), CudaError> {
+        bind(self.device.as_ref())
     }
 
     fn table(&self) -> &'static sys::Table {
@@ -45,9 +58,13 @@ impl Runtime {
     }
 }
 
+fn bind(device: Option<&Arc<Device>>) -> Result<(), CudaError> {
+    device.map_or(Ok(()), |device| device.bind())
+}
+
 impl Drop for Runtime {
     fn drop(&mut self) {
-        let _ = self.device.bind();
+        let _ = self.bind();
         // SAFETY: made by `runtime_create`; every engine holds an `Arc` of this and is gone.
         unsafe { (self.table().runtime_destroy)(self.handle.as_ptr()) };
     }
@@ -67,7 +84,7 @@ unsafe impl Sync for Loaded {}
 
 impl Drop for Loaded {
     fn drop(&mut self) {
-        let _ = self.runtime.device.bind();
+        let _ = self.runtime.bind();
         // SAFETY: made by `engine_create`; every context holds an `Arc` of this and is gone.
         unsafe { (self.runtime.table().engine_destroy)(self.handle.as_ptr()) };
     }
@@ -154,7 +171,7 @@ impl Context {
         scratch: impl FnOnce(usize) -> Result<Arc<Memory>, EngineError>,
     ) -> Result<Self, EngineError> {
         let failed = |reason: String| EngineError::Load { network: network.name().to_owned(), reason };
-        runtime.device.bind().map_err(|error| failed(error.to_string()))?;
+        runtime.bind().map_err(|error| failed(error.to_string()))?;
         let loaded = Loaded::new(runtime, plan).map_err(failed)?;
         check_bindings(network, &loaded.bindings().map_err(failed)?).map_err(failed)?;
         let table = runtime.table();
@@ -228,7 +245,7 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        let _ = self.loaded.runtime.device.bind();
+        let _ = self.loaded.runtime.bind();
         // SAFETY: made by `context_create`, dropped once.
         unsafe { (self.loaded.runtime.table().context_destroy)(self.handle.as_ptr()) };
     }
@@ -263,12 +280,17 @@ fn side(is_input: bool) -> &'static str {
     if is_input { "input" } else { "output" }
 }
 
-/// Whether a library takes these bytes as a plan; for checks with damaged files.
+/// Whether a library takes these bytes as a plan; for checks with damaged files. TensorRT-RTX reads them without a GPU as far
+/// as to refuse what is no plan.
 ///
 /// # Errors
 /// [`EngineError::Unavailable`] without a runtime, [`EngineError::Load`] with what the library said of the plan.
-pub fn check_plan(library: &Arc<Library>, device: &Arc<Device>, plan: &[u8]) -> Result<(), EngineError> {
-    let runtime = Runtime::new(library, device)?;
+pub fn check_plan(
+    library: &Arc<Library>,
+    device: Option<&Arc<Device>>,
+    plan: &[u8],
+) -> Result<(), EngineError> {
+    let runtime = Runtime::create(library, device)?;
     let failed = |reason: String| EngineError::Load { network: "plan".to_owned(), reason };
     Loaded::new(&runtime, plan).map(drop).map_err(failed)
 }

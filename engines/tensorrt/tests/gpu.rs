@@ -1,6 +1,8 @@
 //! On a real GPU, by hand: `scripts/gpu-check.sh` runs these. They have never run so far.
 //!
 //! `PIXIO_GPU_FLAVOUR` is `tensorrt` (the default) or `tensorrt-rtx`, `PIXIO_GPU_BUNDLE` a bundle's folder.
+// A test may panic: that is how it fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::{Duration, Instant};
 
