@@ -370,11 +370,11 @@ pub(crate) mod tests {
             (|m| m.taps = vec![3, 1], "taps"),
             (|m| m.preprocessing.std[1] = 0.0, "preprocessing"),
             (
-                |m| drop(m.tolerance.insert("fp16".into(), ToleranceSpec { relative: 0.1, cosine: 0.1 })),
+                |m| _ = m.tolerance.insert("fp16".into(), ToleranceSpec { relative: 0.1, cosine: 0.1 }),
                 "tolerance.fp16",
             ),
             (
-                |m| drop(m.tolerance.insert("int8".into(), ToleranceSpec { relative: 0.1, cosine: 0.99 })),
+                |m| _ = m.tolerance.insert("int8".into(), ToleranceSpec { relative: 0.1, cosine: 0.99 }),
                 "tolerance",
             ),
             (|m| m.architecture.heads = 5, "architecture.heads"),
