@@ -16,7 +16,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "pixio",
         &[
-            "calibrating", "calibration", "control", "network", "onnx", "perception", "recording", "robot", "tensorrt",
+            "calibrating",
+            "calibration",
+            "control",
+            "network",
+            "onnx",
+            "perception",
+            "recording",
+            "robot",
+            "tensorrt",
         ],
     ),
     (
