@@ -44,15 +44,23 @@ pub(super) fn read_info(root: &Path) -> Result<Info, DatasetError> {
     Ok(info)
 }
 
-/// `stats.json`; what cannot be read is left out, and named by the check.
+/// Where the statistics are.
+const STATS: &str = "meta/stats.json";
+/// The statistics as they were before the episode that is being committed.
+pub(super) const STATS_BEFORE: &str = ".rec/stats-before.json";
+
+/// `stats.json`; none when there is no such file.
 pub(super) fn read_stats(root: &Path) -> Result<BTreeMap<String, Stats>, DatasetError> {
-    let path = root.join("meta/stats.json");
-    let text = match std::fs::read_to_string(&path) {
+    read_stats_at(&root.join(STATS))
+}
+
+fn read_stats_at(path: &Path) -> Result<BTreeMap<String, Stats>, DatasetError> {
+    let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(error) => return Err(at(&path)(error)),
+        Err(error) => return Err(at(path)(error)),
     };
-    let refuse = |problem: String| DatasetError::Meta { path: path.clone(), problem };
+    let refuse = |problem: String| DatasetError::Meta { path: path.to_owned(), problem };
     let stored: BTreeMap<String, StoredStats> =
         serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
     stored
@@ -64,7 +72,25 @@ pub(super) fn read_stats(root: &Path) -> Result<BTreeMap<String, Stats>, Dataset
         .collect()
 }
 
+/// The statistics of the committed episodes: a crash between `stats.json` and `info.json` leaves those of an episode more,
+/// which would be counted twice once that episode is recovered.
+fn settle_stats(root: &Path, info: &Info) -> Result<BTreeMap<String, Stats>, DatasetError> {
+    let frames = |stats: &BTreeMap<String, Stats>| stats.get("index").map_or(0, |index| index.count);
+    let stats = read_stats(root)?;
+    let before = root.join(STATS_BEFORE);
+    if frames(&stats) == info.total_frames || !before.exists() {
+        return Ok(stats);
+    }
+    let earlier = read_stats_at(&before)?;
+    if frames(&earlier) != info.total_frames {
+        return Ok(stats);
+    }
+    rename(&before, &root.join(STATS)).map_err(at(&before))?;
+    Ok(earlier)
+}
+
 impl Committed {
+    /// Reads what is committed, and puts `stats.json` back where a crash left it ahead. For the holder of the lock.
     pub(super) fn read(root: &Path) -> Result<Self, DatasetError> {
         let info = read_info(root)?;
         let mut tasks = read_tasks(root)?;
@@ -72,7 +98,7 @@ impl Committed {
         tasks.truncate(info.total_tasks as usize);
         let mut episodes = read_episodes(root, &info)?;
         episodes.retain(|episode| episode.episode < info.total_episodes);
-        let stats = read_stats(root)?;
+        let stats = settle_stats(root, &info)?;
         Ok(Self { info, tasks, stats, episodes })
     }
 
@@ -156,19 +182,25 @@ pub(super) fn write_info(root: &Path, info: &Info) -> Result<(), DatasetError> {
     write_whole(&path, text.as_bytes()).map_err(at(&path))
 }
 
-/// Writes `stats.json`.
+/// Writes `stats.json`, keeping those `before` until `info.json` is written too.
 pub(super) fn write_stats(
     root: &Path,
     info: &Info,
+    before: &BTreeMap<String, Stats>,
     stats: &BTreeMap<String, Stats>,
 ) -> Result<(), DatasetError> {
-    let path = root.join("meta/stats.json");
+    write_stats_at(&root.join(STATS_BEFORE), info, before)?;
+    write_stats_at(&root.join(STATS), info, stats)
+}
+
+fn write_stats_at(path: &Path, info: &Info, stats: &BTreeMap<String, Stats>) -> Result<(), DatasetError> {
     let picture = |key: &str| info.features.get(key).is_some_and(super::FeatureInfo::is_picture);
     let stored: BTreeMap<&String, StoredStats> =
         stats.iter().map(|(key, stats)| (key, StoredStats::new(stats, picture(key)))).collect();
     let text = serde_json::to_string_pretty(&stored);
-    let text = text.map_err(|error| DatasetError::Meta { path: path.clone(), problem: error.to_string() })?;
-    write_whole(&path, text.as_bytes()).map_err(at(&path))
+    let text =
+        text.map_err(|error| DatasetError::Meta { path: path.to_owned(), problem: error.to_string() })?;
+    write_whole(path, text.as_bytes()).map_err(at(path))
 }
 
 /// Holds a dataset against a second writer, as long as it lives.

@@ -293,7 +293,7 @@ impl DatasetWriter {
                     self.write_tasks(&tasks)?;
                 }
                 self.append_provenance(&assembled, task, provenance)?;
-                write_stats(&self.root, &info, &stats)?;
+                write_stats(&self.root, &info, &self.committed.stats, &stats)?;
                 write_info(&self.root, &info)?;
                 Ok((info, stats, assembled))
             });
@@ -312,6 +312,8 @@ impl DatasetWriter {
         self.committed.info = info;
         self.committed.tasks = tasks;
         self.committed.stats = stats;
+        // No harm if it stays: it is looked at only when `stats.json` is ahead.
+        let _ = std::fs::remove_file(self.root.join(store::STATS_BEFORE));
         std::fs::remove_file(spool).map_err(at(spool))?;
         Ok(Committed { episode, frames: assembled.frames })
     }
