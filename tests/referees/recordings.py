@@ -1,8 +1,10 @@
 """A bag and a dataset of `sample_episode` against readers that this project did not write: rosbags, mcap, mcap-ros2-support,
 pyarrow, PyAV, lerobot-doctor.
 
-    cargo run --release -p recording --example sample_episode -- out/sample
+    target/release/examples/sample_episode out/sample
     .pixio/readers/bin/python tests/referees/recordings.py out/sample
+
+`tests/referees/run.sh` does both.
 """
 
 import subprocess

@@ -17,3 +17,14 @@ fi
 "$venv/bin/pip" install -q opencv-python-headless==4.12.0.88 --no-deps
 "$venv/bin/python" tests/referees/opencv_boards.py --pixio-tool "${CARGO_TARGET_DIR:-target}/release/pixio" \
   --pictures .pixio/opencv-doc/usr/share/doc/opencv-doc/examples/data
+# Readers of bags and datasets.
+readers=.pixio/readers
+if [ ! -f "$readers/ready" ]; then
+  /usr/bin/env python3.11 -m venv "$readers"
+  "$readers/bin/pip" install -q rosbags==0.11.9 mcap==1.6.0 mcap-ros2-support==0.6.0 lerobot-doctor==0.2.0
+  touch "$readers/ready"
+fi
+sample=$(mktemp -d)
+trap 'rm -rf "$sample"' EXIT
+"${CARGO_TARGET_DIR:-target}/release/examples/sample_episode" "$sample/sample"
+"$readers/bin/python" tests/referees/recordings.py "$sample/sample"
