@@ -26,6 +26,7 @@ pub mod parameters;
 pub mod perception;
 pub mod qos;
 pub mod raw;
+pub mod recorder;
 pub mod ros_node;
 pub mod rosout;
 pub mod service;
@@ -35,4 +36,5 @@ pub mod throttle;
 pub mod window;
 
 /// What every node of this crate declares.
-pub const REFERENCES: &[&declare::Reference] = &[&camera::REFERENCE, &perception::REFERENCE];
+pub const REFERENCES: &[&declare::Reference] =
+    &[&camera::REFERENCE, &perception::REFERENCE, &recorder::REFERENCE];

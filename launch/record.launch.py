@@ -1,0 +1,76 @@
+"""Records episodes of teleoperation by a contract (docs/recorder.md).
+
+    ros2 launch pixio record.launch.py contract:=/robot/contract.yaml root:=/data/towels task:="fold the towel"
+    ros2 launch pixio record.launch.py contract:=/robot/contract.yaml root:=/data/towels episodes:=20 episode_seconds:=30.0
+
+ros2 launch gives its nodes no keyboard: for arrow keys run recorder_node in a terminal of its own.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+SHARE = Path(__file__).resolve().parent
+
+# name, default, description
+ARGUMENTS = [
+    ("contract", "", "contract file; empty: the parameter file's"),
+    ("root", "", "folder for bags and dataset; empty: the parameter file's"),
+    ("task", "", "what the operator does, one short sentence; empty: the parameter file's"),
+    ("episodes", "", "episodes of a run, 0: each by a start of its own; empty: the parameter file's"),
+    ("episode_seconds", "", "s; an episode ends by itself after so long, 0: never; empty: the parameter file's"),
+    ("reset_seconds", "", "s; pause between the episodes of a run; empty: the parameter file's"),
+    ("namespace", "", "namespace of the node"),
+    ("name", "recorder_node", "name of the node"),
+    ("params_file", str(SHARE / "config" / "recorder.yaml"), "parameter file"),
+    ("use_sim_time", "false", "true: follow /clock"),
+    ("log_level", "info", "debug, info, warn, error or fatal"),
+    ("fastdds_profile", "true", "true: a shared-memory segment that holds images, unless a Fast DDS profile is set already"),
+]
+
+# Arguments that are parameters of the node, and how each is read; left empty, the parameter file's value counts. launch_ros
+# takes a text for YAML, in which a JSON text is that text whatever it holds.
+PARAMETERS = {
+    "contract": json.dumps,
+    "root": json.dumps,
+    "task": json.dumps,
+    "episodes": int,
+    "episode_seconds": float,
+    "reset_seconds": float,
+}
+
+
+def nodes(context):
+    def value(name):
+        return LaunchConfiguration(name).perform(context)
+
+    given = {name: read(value(name)) for name, read in PARAMETERS.items() if value(name)}
+    return [
+        Node(
+            package="pixio",
+            executable="recorder_node",
+            name=value("name"),
+            namespace=value("namespace"),
+            parameters=[value("params_file"), {"use_sim_time": value("use_sim_time") == "true", **given}],
+            ros_arguments=["--log-level", value("log_level")],
+            output="screen",
+        )
+    ]
+
+
+def transport(context):
+    variables = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+    wanted = LaunchConfiguration("fastdds_profile").perform(context) == "true"
+    if not wanted or any(os.environ.get(variable) for variable in variables):
+        return []
+    return [SetEnvironmentVariable(variable, str(SHARE / "fastdds.xml")) for variable in variables]
+
+
+def generate_launch_description():
+    declared = [DeclareLaunchArgument(name, default_value=default, description=text) for name, default, text in ARGUMENTS]
+    return LaunchDescription([*declared, OpaqueFunction(function=transport), OpaqueFunction(function=nodes)])

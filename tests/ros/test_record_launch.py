@@ -1,0 +1,65 @@
+"""record.launch.py and its parameter file, against what recorder_node declares; the example of a contract is one."""
+
+import re
+import subprocess
+
+import pytest
+import yaml
+
+import launch_forms
+from conftest import BIN, ROOT, Process
+
+LAUNCH = ROOT / "launch"
+FORM = LAUNCH / "record.launch.py"
+GIVEN = {
+    "contract": str(LAUNCH / "contracts/so101.yaml"),
+    "root": "/data/a folder",
+    "task": "3: fold 'it'",
+    "episodes": "20",
+    "episode_seconds": "30",
+    "reset_seconds": "5.5",
+}
+MEANT = {**GIVEN, "episodes": 20, "episode_seconds": 30.0, "reset_seconds": 5.5}
+
+
+def declared():
+    command = [str(BIN / "recorder_node"), "--ros-args", "-p", "no_such_parameter:=1"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    return set(re.search(r"this node has ([\w, ]+)", ended.stdout + ended.stderr).group(1).split(", "))
+
+
+def as_launched(node):
+    """launch_ros reads texts as YAML."""
+    values = node.parameters.items()
+    return {name: yaml.safe_load(value) if isinstance(value, str) else value for name, value in values}
+
+
+def test_the_parameter_file_names_every_parameter_with_a_comment():
+    text = (LAUNCH / "config/recorder.yaml").read_text()
+    entries = [re.match(r"^    (?:# )?(\w+): (.*)$", line) for line in text.splitlines()]
+    entries = {entry.group(1): entry.group(2) for entry in entries if entry}
+    assert set(entries) == declared()
+    assert all("#" in value for value in entries.values())
+    assert set(yaml.safe_load(text)["/**"]["ros__parameters"]) <= declared()
+
+
+@pytest.mark.parametrize("environment", [{}, {"FASTRTPS_DEFAULT_PROFILES_FILE": "/my.xml"}])
+def test_what_is_given_arrives_and_what_is_not_leaves_the_parameter_file_alone(environment):
+    [node] = launch_forms.started(FORM, {}, environment)
+    assert node.executable == ("pixio", "recorder_node") and node.parameters == {"use_sim_time": False}
+    assert node.params_files == [str(LAUNCH / "config/recorder.yaml")]
+    assert bool(node.environment) == (not environment)
+    [node] = launch_forms.started(FORM, GIVEN, environment)
+    assert as_launched(node) == {**MEANT, "use_sim_time": False}
+
+
+def test_the_node_takes_the_launch_file_and_the_example_of_a_contract(tmp_path):
+    given = {**GIVEN, "root": str(tmp_path / "root"), "namespace": "robot"}
+    [started] = launch_forms.started(FORM, given)
+    started.parameters = as_launched(started)
+    node = Process(started.command(BIN / "recorder_node"), tmp_path / "log")
+    try:
+        node.wait_for("ready: 6 stream(s), bags and rows")
+    finally:
+        assert node.stop() == 0
