@@ -10,7 +10,7 @@ ENVIRONMENT = source .pixio/setup.bash
 NODES = cargo build --release -q --workspace --bins --examples
 TARGET = $${CARGO_TARGET_DIR:-target}/release
 
-.PHONY: help setup demo test lint unit ros-test reference referees clean
+.PHONY: help setup demo test lint unit ros-test reference referees bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -41,6 +41,11 @@ reference: setup ## write docs/reference.md from what the nodes declare
 
 referees: setup ## checks against heavy third parties (PyTorch, transformers); by hand
 	$(ENVIRONMENT); $(NODES); tests/referees/run.sh
+
+bench: setup ## measurements side by side: recording against rclpy and mcap; by hand, on a quiet machine
+	$(ENVIRONMENT); $(NODES); source scripts/isolated.bash; \
+	  export PIXIO_BIN=$$(realpath $(TARGET)); export FASTRTPS_DEFAULT_PROFILES_FILE=$$PWD/launch/fastdds.xml; \
+	  python tests/bench/record.py
 
 clean: ## remove what was built here
 	rm -rf target out .pixio

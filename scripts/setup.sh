@@ -99,7 +99,7 @@ underlay() {
     relocate "$(cut -d' ' -f2- "$home/stamp")" "$here" "$venv"
     rm "$home/stamp"
   else
-    say "making a ROS 2 Jazzy underlay in .pixio (about 350 MB)"
+    say "making a ROS 2 Jazzy underlay in .pixio (about 500 MB)"
     rm -rf "$home"; mkdir -p "$home"
     /usr/bin/python3.11 -m venv "$venv"
   fi
@@ -125,7 +125,7 @@ beside_sourced_ros() {
   rm -rf "$home"; mkdir -p "$home"
   python3 -m venv --system-site-packages "$venv"
   # numpy stays the one that ROS was built with.
-  grep -E '^(onnxruntime|pytest|pillow)' "$scripts/requirements-python.txt" |
+  grep -E '^(lz4|mcap|onnxruntime|pyarrow|pytest|pillow|zstandard)' "$scripts/requirements-python.txt" |
     sed 's/==.*//' | xargs "$venv/bin/pip" install -q --disable-pip-version-check 'numpy<3'
   sed "s/underlay/python/" "$scripts/python.bash" > "$home/setup.bash"
   echo "$stamp" > "$home/stamp"
