@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn time_and_memory_are_bounded() {
         let mut ring = Ring::new(Duration::from_secs(2), 1000);
-        let mut push = |ring: &mut Ring, second: u64, bytes: usize| {
+        let push = |ring: &mut Ring, second: u64, bytes: usize| {
             let stamps = Stamps { log_nanos: second * 1_000_000_000, ..Stamps::default() };
             ring.push(0, stamps, Arc::new(vec![0_u8; bytes]));
         };
