@@ -132,13 +132,15 @@ impl Desk {
         }
     }
 
-    /// Works until there is nobody left to ask; what is being recorded then is kept.
+    /// Works until it is asked to stop or nobody is left to ask; what is being recorded then is kept.
     pub fn run(mut self, inbox: &Receiver<Ask>) {
         let mut tick = Instant::now();
         loop {
             match inbox.try_recv() {
                 Ok(ask) => self.obey(ask),
                 Err(TryRecvError::Disconnected) => break,
+                // The services keep their ends of the channel for as long as the node lives.
+                Err(TryRecvError::Empty) if self.stop.is_set() => break,
                 Err(TryRecvError::Empty) => {
                     if let Some(message) = self.queue.take(WAIT) {
                         self.message(message);

@@ -75,12 +75,16 @@ pub fn run(ros: &mut RosNode, stop: &Stop) -> Result<()> {
     ros.logger.info(format!("ready: {}", settings.summary(keyboard.is_some())));
 
     let mut due = Instant::now();
-    while !stop.is_set() && !desk.is_finished() {
-        ros.turn()?;
+    let ended = loop {
+        if stop.is_set() || desk.is_finished() {
+            break Ok(());
+        }
         for command in keyboard.iter().flat_map(Keyboard::pressed) {
             send(&commands, command, None);
         }
-        topics.follow(ros, &receiver, &commands)?;
+        if let Err(error) = ros.turn().and_then(|_| topics.follow(ros, &receiver, &commands)) {
+            break Err(error);
+        }
         if Instant::now() >= due {
             due = Instant::now() + STATUS_PERIOD;
             let message = Text { data: board.json() };
@@ -89,13 +93,13 @@ pub fn run(ros: &mut RosNode, stop: &Stop) -> Result<()> {
             }
         }
         diagnostics.turn(ros, "", |_| board.diagnostics());
-    }
-    drop(commands);
+    };
     stop.set();
     // Ends what is being recorded, which may take a moment.
     if desk.join().is_err() {
         anyhow::bail!("the recording thread ended by a panic");
     }
+    ended?;
     ros.logger.info("stopped");
     Ok(())
 }
