@@ -87,7 +87,7 @@ def run(seconds, folder):
     ours = recorder_node(folder)
     plain = start([sys.executable, ROOT / "tests/bench/rclpy_recorder.py", folder / "plain.mcap", *map("=".join, TOPICS.items())])
     assert plain.stdout.readline() == "ready\n"
-    load = start([BIN / "examples/load_generator", seconds, 4, 30, 200], stdin=subprocess.PIPE)
+    load = start([BIN / "examples/load_generator", seconds, 4, 30, 200, 10], stdin=subprocess.PIPE)
     spin_until(node, lambda: all(node.count_subscribers(topic) == 2 for topic in TOPICS), "subscriptions of both")
     assert load.stdout.readline() == "connected\n"
     assert call(node, "start").success

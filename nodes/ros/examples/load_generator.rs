@@ -1,7 +1,8 @@
 //! Cameras and joints as a load: images `rgb8` 640x480 and joint states with a number of their own in each message, so that
 //! a loss shows in the data.
 //!
-//! Arguments: seconds, cameras, images per second of each, joint states per second. Publishes `/load/camera_<n>` and
+//! Arguments: seconds, cameras, images per second of each, joint states per second, seconds of messages that are kept for a
+//! subscriber that is slow for a moment. Publishes `/load/camera_<n>` and
 //! `/load/joints` once each has a subscriber and a line has come on standard input; prints what was sent, and at which byte of
 //! a message its number is, as JSON; then waits for SIGINT, so that reliable delivery can end.
 
@@ -17,8 +18,6 @@ use serde_json::json;
 
 const WIDTH: usize = 640;
 const HEIGHT: usize = 480;
-/// Seconds of messages that a publisher keeps for a subscriber that is slow for a moment.
-const KEPT_SECONDS: f64 = 10.0;
 
 fn main() -> ExitCode {
     match run() {
@@ -45,14 +44,14 @@ struct Source {
 fn run() -> Result<()> {
     let arguments: Vec<f64> =
         std::env::args().skip(1).map(|text| text.parse().context(text)).collect::<Result<_>>()?;
-    let [seconds, cameras, image_hz, joint_hz] = arguments[..] else {
-        bail!("expected SECONDS CAMERAS IMAGES_PER_SECOND JOINT_STATES_PER_SECOND")
+    let [seconds, cameras, image_hz, joint_hz, kept_seconds] = arguments[..] else {
+        bail!("expected SECONDS CAMERAS IMAGES_PER_SECOND JOINT_STATES_PER_SECOND SECONDS_KEPT")
     };
     let stop = Stop::on_signals()?;
     let participant = Participant::new("load_generator", "/")?;
     let mut sources = Vec::new();
     let mut add = |topic: String, kind: &str, (bytes, number_at): (Vec<u8>, usize), hz: f64| -> Result<()> {
-        let qos = QosProfile::default().keep_last((hz * KEPT_SECONDS) as usize).reliable();
+        let qos = QosProfile::default().keep_last((hz * kept_seconds) as usize).reliable();
         let publisher = Publisher::new(&participant, &topic, &TypeName::from_str(kind)?, &qos)?;
         let period = Duration::from_secs_f64(1.0 / hz);
         sources.push(Source {

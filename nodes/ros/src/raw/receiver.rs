@@ -13,7 +13,7 @@ use r2r_rcl::{rcl_guard_condition_t, rcl_wait_set_t};
 
 use super::error::check;
 use super::participant::Participant;
-use super::queue::Queue;
+use super::queue::{Message, Queue};
 use super::subscription::Subscription;
 use super::support::TypeSupport;
 use super::{RawError, TypeName};
@@ -22,6 +22,8 @@ use super::{RawError, TypeName};
 const WAIT: Duration = Duration::from_millis(500);
 /// How many messages of one subscription are taken before the others have their turn.
 const TURN: usize = 32;
+/// How many messages of a replaced subscription are taken at most: more than any history holds by default.
+const MOST_HANDED_OVER: usize = 10_000;
 
 enum Command {
     Add(Box<Subscription>),
@@ -68,7 +70,8 @@ impl Receiver {
         Ok(Self { participant, guard, commands, errors, thread: Some(thread) })
     }
 
-    /// Subscribes to a topic by its full name; a subscription of the same `stream` is replaced.
+    /// Subscribes to a topic by its full name; a subscription of the same `stream` is replaced once the new one has a message, so
+    /// that no message is lost or comes twice in between (where the middleware numbers messages).
     ///
     /// # Errors
     /// When the type is not installed, or rcl refuses the topic or the quality of service.
@@ -126,7 +129,10 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         let mut set = None;
-        while let Some(changed) = self.obey() {
+        while let Some(mut changed) = self.obey() {
+            let before = self.subscriptions.len();
+            self.subscriptions.retain(|subscription| !subscription.is_retired());
+            changed |= self.subscriptions.len() != before;
             if changed || set.is_none() {
                 set = WaitSet::new(&self.participant, self.subscriptions.len()).ok();
             }
@@ -151,7 +157,7 @@ impl Worker {
         loop {
             match self.inbox.try_recv() {
                 Ok(Command::Add(subscription)) => {
-                    self.subscriptions.retain(|old| old.stream() != subscription.stream());
+                    self.keep_one_predecessor(subscription.stream());
                     self.subscriptions.push(*subscription);
                 }
                 Ok(Command::Remove(stream)) => self.subscriptions.retain(|old| old.stream() != stream),
@@ -162,11 +168,22 @@ impl Worker {
         }
     }
 
+    /// Of several subscriptions of a stream only the one that works: the oldest, whose successors have no message yet.
+    fn keep_one_predecessor(&mut self, stream: usize) {
+        let mut seen = false;
+        self.subscriptions.retain(|old| {
+            !old.is_retired() && (old.stream() != stream || !std::mem::replace(&mut seen, true))
+        });
+    }
+
     fn take(&mut self, index: usize) {
-        let Some(subscription) = self.subscriptions.get_mut(index) else { return };
         for _ in 0..TURN {
+            let Some(subscription) = self.subscriptions.get_mut(index) else { return };
             match subscription.take() {
-                Ok(Some(taken)) => self.queue.put(taken.message, taken.lost),
+                Ok(Some(message)) => {
+                    self.take_over(index, message.sequence.is_some());
+                    self.put(index, message);
+                }
                 Ok(None) => return,
                 Err(error) => {
                     let stream = subscription.stream();
@@ -174,6 +191,26 @@ impl Worker {
                     return;
                 }
             }
+        }
+    }
+
+    /// Ends the subscription that this one, which now has a message, replaces. What came there before that message is taken first.
+    fn take_over(&mut self, index: usize, numbered: bool) {
+        let stream = self.subscriptions[index].stream();
+        let older = |old: &Subscription| old.stream() == stream && !old.is_retired();
+        let Some(from) = self.subscriptions[..index].iter().position(older) else { return };
+        // Without numbers nobody could tell which of these the new subscription has as well.
+        for _ in 0..if numbered { MOST_HANDED_OVER } else { 0 } {
+            let Ok(Some(message)) = self.subscriptions[from].take() else { break };
+            self.put(from, message);
+        }
+        let (before, after) = self.subscriptions.split_at_mut(index);
+        after[0].succeed(&mut before[from]);
+    }
+
+    fn put(&mut self, index: usize, message: Message) {
+        if let Some(lost) = self.subscriptions[index].missing_before(&message) {
+            self.queue.put(message, lost);
         }
     }
 

@@ -31,17 +31,15 @@ pub(super) struct Subscription {
     stream: usize,
     topic: String,
     pool: Arc<Pool>,
+    /// The number of each publisher's newest message.
     newest: HashMap<Publisher, u64>,
+    /// The same when the predecessor ended: what is not newer came by it.
+    inherited: HashMap<Publisher, u64>,
+    retired: bool,
 }
 
 // SAFETY: rcl ties subscriptions to no thread; taking needs `&mut self`, so it never happens twice at once.
 unsafe impl Send for Subscription {}
-
-/// A message and how many of its publisher's went missing just before it.
-pub(super) struct Taken {
-    pub message: Message,
-    pub lost: u64,
-}
 
 impl Subscription {
     /// Subscribes to a topic by its full name. `stream` goes with each message.
@@ -73,6 +71,8 @@ impl Subscription {
             topic: topic.to_owned(),
             pool: Pool::new(SPARE),
             newest: HashMap::new(),
+            inherited: HashMap::new(),
+            retired: false,
         })
     }
 
@@ -86,7 +86,7 @@ impl Subscription {
     }
 
     /// The next message, if there is one.
-    pub fn take(&mut self) -> Result<Option<Taken>, RawError> {
+    pub fn take(&mut self) -> Result<Option<Message>, RawError> {
         let mut bytes = self.pool.take();
         let mut info = rmw_message_info_t::default();
         // SAFETY: subscription, array and info are valid and ours alone; rcl grows the array with the array's allocator.
@@ -106,22 +106,39 @@ impl Subscription {
         Ok(Some(self.taken(bytes, &info)))
     }
 
-    fn taken(&mut self, bytes: Buffer, info: &rmw_message_info_t) -> Taken {
+    /// How many messages of its publisher went missing just before this one; nothing when the predecessor had it already.
+    pub fn missing_before(&mut self, message: &Message) -> Option<u64> {
+        let Some(number) = message.sequence else { return Some(0) };
+        if self.inherited.get(&message.publisher).is_some_and(|newest| number <= *newest) {
+            return None;
+        }
+        Some(missing(&mut self.newest, message.publisher, number))
+    }
+
+    /// Goes on where another subscription of the same topic ends.
+    pub fn succeed(&mut self, predecessor: &mut Self) {
+        self.newest = std::mem::take(&mut predecessor.newest);
+        self.inherited = self.newest.clone();
+        predecessor.retired = true;
+    }
+
+    /// Whether a successor has taken over.
+    pub fn is_retired(&self) -> bool {
+        self.retired
+    }
+
+    fn taken(&self, bytes: Buffer, info: &rmw_message_info_t) -> Message {
         let mut gid = [0; 16];
         gid.iter_mut().zip(info.publisher_gid.data).for_each(|(to, from)| *to = from);
         let publisher = Publisher(gid);
         // The middleware says with the largest number that it does not number messages.
         let sequence = Some(info.publication_sequence_number).filter(|number| *number != u64::MAX);
-        let lost = sequence.map_or(0, |number| missing(&mut self.newest, publisher, number));
         let received_ns = match info.received_timestamp {
             0 => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64),
             stamp => stamp,
         };
         let source_ns = info.source_timestamp;
-        Taken {
-            message: Message { stream: self.stream, bytes, source_ns, received_ns, publisher, sequence },
-            lost,
-        }
+        Message { stream: self.stream, bytes, source_ns, received_ns, publisher, sequence }
     }
 }
 

@@ -99,6 +99,7 @@ pub(super) struct Desk {
     disk: (Instant, Option<u64>),
     warnings: Throttle,
     last: String,
+    newest_log: u64,
 }
 
 impl Desk {
@@ -128,6 +129,7 @@ impl Desk {
             disk: (Instant::now(), free_bytes(&settings.root)),
             warnings: Throttle::new(WARN_PERIOD),
             last: String::new(),
+            newest_log: 0,
             settings: settings.clone(),
         }
     }
@@ -306,9 +308,8 @@ impl Desk {
     }
 
     fn message(&mut self, message: Message) {
-        let log = if self.clock.is_simulated() { self.clock.nanoseconds() } else { message.received_ns };
         let stamps = Stamps {
-            log_nanos: u64::try_from(log).unwrap_or(0),
+            log_nanos: self.log_nanos(message.received_ns),
             publish_nanos: u64::try_from(message.source_ns).unwrap_or(0),
             sequence: message.sequence.map_or(0, |number| number as u32),
         };
@@ -323,6 +324,15 @@ impl Desk {
             }
             _ => self.ring.push(stream, stamps, bytes),
         }
+    }
+
+    /// When a message counts as received. Streams are taken in turns, so that one may have waited in the middleware while newer
+    /// messages of others were taken: it is never before those, unless the clock itself went back.
+    fn log_nanos(&mut self, received_ns: i64) -> u64 {
+        let now = self.now();
+        let received = if self.clock.is_simulated() { now } else { u64::try_from(received_ns).unwrap_or(0) };
+        self.newest_log = received.max(self.newest_log).min(now);
+        self.newest_log
     }
 
     /// Ends an episode that cannot be continued: keeps what there is if the disk lets it.
