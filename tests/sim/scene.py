@@ -3,6 +3,7 @@
 Runs in its own virtual environment (tests/sim/setup.sh); no ROS in it.
 """
 
+import atexit
 import os
 import sys
 import warnings
@@ -29,7 +30,7 @@ SENTENCES = {
 TICK = 0.0125  # seconds of one physics command: MetaWorld's 5 steps of 2.5 ms
 TICKS = 4  # of one action
 PERIOD = TICK * TICKS  # seconds of one action: 50 ms
-HORIZON = 120  # actions of an episode: 6 s, MetaWorld's 500 ticks less 20
+HORIZON = 100  # actions of an episode: 5 s; the expert needs at most 3.5
 METERS_PER_UNIT = 0.01  # MetaWorld's action of 1 moves the hand's target by so much in a tick
 MAX_SPEED = 0.4  # m/s, of the expert; the simulation takes 0.8 along each axis
 TIME_CONSTANT = 0.1  # s in which the expert would cover its way
@@ -128,6 +129,7 @@ class Cell:
         self.options = mujoco.MjvOption()
         self.options.sitegroup[:] = 0
         self.observation, self.success = None, False
+        atexit.register(self.close)  # or OpenGL's library ends before its contexts and says so
 
     def close(self):
         self.renderer.close()
@@ -155,6 +157,29 @@ class Cell:
         """The hand's x y z (m, world) and the opening of its fingers (of 0.1 m)."""
         return self.observation[:4].astype(np.float32)
 
+    def joints(self):
+        """Names and positions (rad, m) of the arm's and fingers' joints."""
+        model, names = self.env.model, {}
+        for joint in range(model.njnt):
+            root = model.body(model.body_rootid[model.jnt_bodyid[joint]]).name
+            if root == "base" and model.jnt_type[joint] in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+                names[model.joint(joint).name] = float(self.env.data.qpos[model.jnt_qposadr[joint]])
+        return names
+
+    def tool_pose(self):
+        """Position (m) and x y z w of the hand in the world."""
+        hand = self.env.data.body("hand")
+        return hand.xpos.copy(), np.roll(hand.xquat, -1)
+
+    def intrinsics(self):
+        return POLICY_VIEW.intrinsics(self.width, self.height)
+
+    def camera_pose(self):
+        """Position (m) and x y z w of the optical frame in the world."""
+        quaternion = np.zeros(4)
+        mujoco.mju_mat2Quat(quaternion, POLICY_VIEW.world_from_optical.ravel())
+        return POLICY_VIEW.position, np.roll(quaternion, -1)
+
     def pose(self, view):
         """Puts the drawn scene where the physics is and the camera where `view` is."""
         bodies = self.env.model.nbody
@@ -177,6 +202,15 @@ class Cell:
         """RGB (height, width, 3)."""
         self.pose(view)
         return self.renderer.render().copy()
+
+    def depth(self, view=POLICY_VIEW):
+        """Metres along the optical axis; 0 where nothing is."""
+        self.pose(view)
+        self.renderer.enable_depth_rendering()
+        depth = self.renderer.render().copy()
+        self.renderer.disable_depth_rendering()
+        far = self.model.vis.map.zfar * self.model.stat.extent
+        return np.where(depth < 0.99 * far, depth, 0.0).astype(np.float32)
 
     def truth(self, view=POLICY_VIEW):
         """Depth in metres along the optical axis, 0 where nothing is, and labels (both height, width)."""
