@@ -28,3 +28,6 @@ sample=$(mktemp -d)
 trap 'rm -rf "$sample"' EXIT
 "${CARGO_TARGET_DIR:-target}/release/examples/sample_episode" "$sample/sample"
 "$readers/bin/python" tests/referees/recordings.py "$sample/sample"
+# The simulated cell: its depth against MuJoCo's rays, its pictures against themselves, its expert against the tasks.
+tests/sim/setup.sh
+.pixio/sim/bin/python tests/sim/check.py

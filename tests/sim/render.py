@@ -197,7 +197,7 @@ def describe(folder, scenes, seed, count, broad, size):
         (folder / f"{name}.new").rename(folder / name)
 
 
-def main():
+def main(given=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--scenes", type=int, default=1000, help="to train on")
@@ -205,7 +205,7 @@ def main():
     parser.add_argument("--per-scene", type=int, default=12)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     count, stages = arguments.per_scene, {}
     numbers = {"held-out": arguments.held_out, "train": arguments.scenes, "held-out-broad": arguments.held_out}
     for split, number in numbers.items():
