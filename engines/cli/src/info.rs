@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use network::manifest::HeadScale;
 use network::{Bundle, HeadKind};
 
 /// Say what a bundle is: architecture, sizes, heads and their units, licence, hashes
@@ -59,7 +60,23 @@ pub fn print(bundle: &Bundle) {
             HeadKind::DptDepth { features, .. } => format!("DPT, {features} features"),
         };
         let (low, high) = (head.min_depth_meters, head.max_depth_meters);
-        println!("head       {name}: depth, {form}, {low} to {high} m, reads blocks {:?}", head.taps);
+        let unit = match head.scale {
+            HeadScale::Metric => "m".to_owned(),
+            HeadScale::FocalNormalised { focal_pixels } => {
+                format!("m at a focal length of {focal_pixels} pixels")
+            }
+            HeadScale::Relative => "without scale".to_owned(),
+        };
+        println!("head       {name}: depth, {form}, {low} to {high} {unit}, reads blocks {:?}", head.taps);
+    }
+    for (camera, section) in &manifest.cameras {
+        for (head, measured) in &section.depth {
+            let (scale, shift, percent) = (measured.scale, measured.shift_meters, 100.0 * measured.residual);
+            let reference = &measured.reference;
+            println!(
+                "camera     {camera}: {head} times {scale:.4} plus {shift:.4} m, known to {percent:.1} % by {reference}"
+            );
+        }
     }
     println!("encoder id {}", manifest.encoder_id);
     println!("weights    sha256 {}", manifest.weights_sha256);

@@ -3,6 +3,7 @@
 use calibration::Size;
 
 use crate::confidence::ConfidenceMap;
+use crate::scale::Affine;
 
 /// Depth along the camera's optical axis (Z-depth, REP 118), metres, row by row; NaN where it is not known, infinite where
 /// [`FarPolicy::Inf`] says that it is too far (REP 117).
@@ -139,6 +140,18 @@ impl DepthMap {
         Ok(())
     }
 
+    /// Replaces every known depth by `affine` of it; what is then not in front of the camera is unknown.
+    pub(crate) fn rescale(&mut self, affine: Affine) {
+        if affine == Affine::IDENTITY {
+            return;
+        }
+        let Affine { scale, shift } = affine;
+        for depth in &mut self.meters {
+            let meters = (scale * f64::from(*depth) + shift) as f32;
+            *depth = if meters > 0.0 { meters } else { f32::NAN };
+        }
+    }
+
     /// The depths, to be filled by another part of this crate.
     pub(crate) fn meters_mut(&mut self) -> &mut [f32] {
         &mut self.meters
@@ -213,6 +226,15 @@ mod tests {
         assert!(map.meters()[1].is_nan() && map.meters()[2].is_nan());
         let other = ConfidenceMap::new(Size { width: 1, height: 1 }, vec![1.0]).unwrap();
         assert!(map.require_confidence(&other, 0.5).is_err());
+    }
+
+    #[test]
+    fn rescaled_depths_stay_in_front_of_the_camera() {
+        let size = Size { width: 4, height: 1 };
+        let mut map = DepthMap::new(size, vec![0.2, 2.0, 90.0, f32::NAN], RANGE, FarPolicy::Inf).unwrap();
+        map.rescale(Affine { scale: 1.5, shift: -0.5 });
+        assert!(map.meters()[0].is_nan() && map.meters()[3].is_nan());
+        assert_eq!(map.meters()[1..3], [2.5, f32::INFINITY]);
     }
 
     #[test]

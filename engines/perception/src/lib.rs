@@ -33,4 +33,5 @@ pub use image::{Encoding, ImageError, ImageView};
 pub use pipeline::{Outputs, Pipeline, PipelineError, Timings, Wanted};
 pub use points::PointMap;
 pub use preprocess::Preprocessing;
+pub use scale::{RelativeDepth, ScaleMode, Scaling};
 pub use view::{CameraView, OutputSize, ViewOptions};

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use calibration::{CameraModelError, Size};
+use calibration::{CameraModel, CameraModelError, Size};
+use network::manifest::{DepthCalibration, HeadScale};
 use network::{BuildError, Bundle};
 
 use crate::depth::{DepthMap, DepthRange, FarPolicy};
@@ -11,6 +12,7 @@ use crate::engine::{Engine, EngineError};
 use crate::features::FeatureMap;
 use crate::geometry::{GeometryError, ImageGeometry};
 use crate::image::ImageView;
+use crate::scale::{RelativeDepth, Scaling};
 use crate::view::{CameraView, ViewOptions};
 
 /// Why a pipeline could not be set up or a frame not be computed.
@@ -97,8 +99,10 @@ impl Timings {
 /// What one frame gave; present is what was wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Outputs<'v> {
-    /// Metres along Z at the view's output size.
+    /// Metres along Z at the view's output size; absent too when the head's numbers are no metres for this frame.
     pub depth: Option<&'v DepthMap>,
+    /// Depth without a scale, at the network's size: in place of metres where there are none.
+    pub relative: Option<&'v RelativeDepth>,
     /// Tokens of every tap.
     pub features: Option<&'v [FeatureMap]>,
     /// RGB pixels, three bytes each, at the view's output size: what the network saw, or the whole image.
@@ -163,6 +167,37 @@ impl<E: Engine> Pipeline<E> {
         self.depth_head.as_ref().map(|(_, range)| *range)
     }
 
+    /// Name of the depth head, if there is one.
+    pub fn depth_head(&self) -> Option<&str> {
+        self.depth_head.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    /// What the depth head's numbers mean.
+    pub fn head_scale(&self) -> HeadScale {
+        let spec = self.depth_head().and_then(|name| self.bundle.manifest().heads.get(name));
+        spec.map(|spec| spec.scale).unwrap_or_default()
+    }
+
+    /// What was measured of the depth head for a camera, by the bundle.
+    pub fn measured(&self, camera: &str) -> Option<&DepthCalibration> {
+        self.bundle.manifest().cameras.get(camera)?.depth.get(self.depth_head()?)
+    }
+
+    /// How the head's depth becomes metres in a view of a camera: `model` is that of the image, rectified, which a
+    /// focal-normalised head needs; `measured` what `pixio calibrate depth` found.
+    ///
+    /// # Errors
+    /// When the model is for another image size.
+    pub fn scaling(
+        &self,
+        view: &CameraView,
+        model: Option<&CameraModel>,
+        measured: Option<&DepthCalibration>,
+    ) -> Result<Scaling, PipelineError> {
+        let camera = model.map(|model| view.network_camera(model)).transpose()?;
+        Ok(Scaling::of(self.head_scale(), camera.as_ref().map(|(camera, _)| camera), measured))
+    }
+
     /// What becomes of depths that are too far, from the next frame on.
     pub fn set_far_policy(&mut self, far: FarPolicy) {
         self.far = far;
@@ -198,7 +233,8 @@ impl<E: Engine> Pipeline<E> {
         self.load(size)?;
         let manifest = self.bundle.manifest();
         let grid = manifest.architecture.patches(size).map_err(BuildError::Size)?;
-        Ok(CameraView::new(geometry, options.output, map, manifest, grid)?)
+        let options = ViewOptions { rectify: map, ..options };
+        Ok(CameraView::new(geometry, options, Scaling::of(self.head_scale(), None, None), manifest, grid)?)
     }
 
     /// Loads and binds the networks of a size: the heads read the backbone's outputs where they lie.
@@ -266,15 +302,22 @@ impl<E: Engine> Pipeline<E> {
                 self.engine.download(tokens, map.values_mut())?;
             }
         }
-        let has_depth = depth.is_some();
+        let (mut has_depth, asked) = (false, depth.is_some());
         if let Some((tensor, range)) = depth {
-            view.depth.refill(range, self.far, |meters| self.engine.download(tensor, meters))?;
-            view.finish_depth()?;
+            if view.is_scaled() {
+                view.depth.refill(range, self.far, |meters| self.engine.download(tensor, meters))?;
+                view.finish_scaled()?;
+                has_depth = true;
+            } else {
+                view.relative.refill(range, |values| self.engine.download(tensor, values))?;
+                has_depth = view.finish_relative()?;
+            }
         }
         let decode = clock.lap();
 
         Ok(Outputs {
             depth: has_depth.then_some(view.output_depth()),
+            relative: (asked && !has_depth).then_some(&view.relative),
             features: wanted.features.then_some(view.features.as_slice()),
             color: wanted.color.then_some(view.color.as_slice()),
             timings: Timings { preprocess, backbone, heads, decode },
@@ -326,10 +369,15 @@ pub(crate) mod tests {
     pub const CAMERA: Size = Size { width: 80, height: 60 };
 
     pub fn pipeline(dummy: &Dummy) -> (tempfile::TempDir, Pipeline<Dummy>) {
+        pipeline_of(dummy, HeadScale::Metric)
+    }
+
+    pub fn pipeline_of(dummy: &Dummy, scale: HeadScale) -> (tempfile::TempDir, Pipeline<Dummy>) {
         let folder = tempfile::tempdir().unwrap();
         let heads = [("depth".to_owned(), HeadKind::LinearDepth {})];
-        let model =
+        let mut model =
             random_model(Architecture::named("pixio-tiny16").unwrap(), &heads, &[NETWORK], 1).unwrap();
+        model.manifest.heads.get_mut("depth").unwrap().scale = scale;
         let bundle = model.write(&folder.path().join("bundle"), false, |_| ()).unwrap();
         (folder, Pipeline::new(dummy.clone(), bundle, None).unwrap())
     }

@@ -8,11 +8,13 @@ use network::Manifest;
 use crate::depth::DepthMap;
 use crate::engine::EngineError;
 use crate::features::FeatureMap;
+use crate::frame::Stamp;
 use crate::geometry::ImageGeometry;
 use crate::image::ImageView;
 use crate::pipeline::PipelineError;
 use crate::points::Rays;
 use crate::preprocess::Preprocessing;
+use crate::scale::{AnchorOptions, AnchorState, Anchoring, Known, RelativeDepth, Scaling};
 use crate::upsample::Upsampling;
 
 /// The size of a camera's depth and colour.
@@ -50,6 +52,8 @@ pub struct ViewOptions {
     pub output: OutputSize,
     /// Takes the distortion out of each frame first; the geometry is then that of the rectified image.
     pub rectify: Option<Arc<RectifyMap>>,
+    /// Lets scale and shift follow a reference ([`CameraView::expect`]) instead of the head's own meaning.
+    pub anchor: Option<AnchorOptions>,
 }
 
 /// One camera's way through the pipeline: its geometry and its buffers.
@@ -57,6 +61,9 @@ pub struct ViewOptions {
 pub struct CameraView {
     pub(crate) preprocessing: Preprocessing,
     pub(crate) depth: DepthMap,
+    pub(crate) relative: RelativeDepth,
+    scaling: Scaling,
+    anchoring: Option<Anchoring>,
     /// Pixels of the network that show what the camera did not see.
     unseen: Vec<usize>,
     full: Option<FullDepth>,
@@ -74,12 +81,13 @@ struct FullDepth {
 impl CameraView {
     pub(crate) fn new(
         geometry: ImageGeometry,
-        output: OutputSize,
-        map: Option<Arc<RectifyMap>>,
+        options: ViewOptions,
+        scaling: Scaling,
         model: &Manifest,
         grid: (usize, usize),
     ) -> Result<Self, EngineError> {
         let (network, camera) = (geometry.network(), geometry.camera_size());
+        let ViewOptions { output, rectify: map, anchor, .. } = options;
         let full = (output == OutputSize::Image)
             .then(|| FullDepth { upsampling: Upsampling::new(&geometry), depth: DepthMap::unknown(camera) });
         let size = if full.is_some() { camera } else { network };
@@ -91,6 +99,9 @@ impl CameraView {
         Ok(Self {
             preprocessing,
             depth: DepthMap::unknown(network),
+            relative: RelativeDepth::unknown(network),
+            scaling,
+            anchoring: anchor.map(Anchoring::new),
             unseen,
             full,
             features: model.taps.iter().map(|block| FeatureMap::zeros(*block, grid, model)).collect(),
@@ -101,6 +112,50 @@ impl CameraView {
     /// Where the camera's pixels go: those of the rectified image when the frame is rectified.
     pub fn geometry(&self) -> &ImageGeometry {
         self.preprocessing.geometry()
+    }
+
+    /// How the head's depth becomes metres: at first as the head means it, if that takes no camera.
+    pub fn scaling(&self) -> Scaling {
+        self.scaling
+    }
+
+    /// Sets how the head's depth becomes metres, from the next frame on; an anchor goes before it.
+    pub fn set_scaling(&mut self, scaling: Scaling) {
+        self.scaling = scaling;
+    }
+
+    /// Tells an anchor of the frame that comes next: its stamp, and the pixels whose depth a metric reference knows. Without
+    /// any the last scale serves while it is fresh.
+    pub fn expect(&mut self, stamp: Stamp, known: Vec<Known>) {
+        if let Some(anchoring) = &mut self.anchoring {
+            anchoring.expect(stamp, known);
+        }
+    }
+
+    /// Whether the last frame had a scale, where an anchor gives it.
+    pub fn anchor_state(&self) -> Option<AnchorState> {
+        self.anchoring.as_ref().map(Anchoring::state)
+    }
+
+    /// Forgets the anchor's scale, as after a jump of the clock.
+    pub fn clear_anchor(&mut self) {
+        self.anchoring.iter_mut().for_each(Anchoring::clear);
+    }
+
+    /// Whether the head's numbers become metres as they are downloaded; else they go through [`CameraView::finish_relative`].
+    pub(crate) fn is_scaled(&self) -> bool {
+        self.anchoring.is_none() && self.scaling != Scaling::Unknown
+    }
+
+    /// Gives the downloaded relative depth the anchor's scale, if there is one for this frame. Whether there was.
+    pub(crate) fn finish_relative(&mut self) -> Result<bool, EngineError> {
+        let geometry = self.preprocessing.geometry();
+        let Some(anchoring) = &mut self.anchoring else { return Ok(false) };
+        let Some(affine) = anchoring.scale(&self.relative, geometry) else { return Ok(false) };
+        self.depth.meters_mut().copy_from_slice(self.relative.values());
+        self.depth.rescale(affine);
+        self.finish_depth()?;
+        Ok(true)
     }
 
     /// Size of the frames that this view takes.
@@ -146,6 +201,14 @@ impl CameraView {
             (None, true) => self.preprocessing.last_picture(&mut self.color),
             (None, false) => self.preprocessing.picture(image, &mut self.color),
         }
+    }
+
+    /// Gives the downloaded metric depth its scale, then as [`CameraView::finish_depth`].
+    pub(crate) fn finish_scaled(&mut self) -> Result<(), EngineError> {
+        if let Scaling::Meters(affine) = self.scaling {
+            self.depth.rescale(affine);
+        }
+        self.finish_depth()
     }
 
     /// Makes unknown what the camera did not see, and brings the depth to the output size.
@@ -224,7 +287,7 @@ mod tests {
         let pixels = vec![100; CAMERA.area()];
         let image = ImageView::new(&pixels, CAMERA, CAMERA.width, Encoding::Mono8).unwrap();
         for output in [OutputSize::Network, OutputSize::Image] {
-            let options = ViewOptions { output, rectify: Some(map.clone()), network: None };
+            let options = ViewOptions { output, rectify: Some(map.clone()), ..ViewOptions::default() };
             let mut view = pipeline.view_as(CAMERA, options).unwrap();
             let outputs =
                 pipeline.run(&mut view, &image, Wanted { depth: true, ..Wanted::default() }).unwrap();

@@ -99,7 +99,7 @@ fn prepare<E: perception::Engine>(
     pipeline: &mut Pipeline<E>,
     frame: Size,
 ) -> Result<Camera> {
-    let options = ViewOptions { network: arguments.size, output: arguments.output_size, rectify: None };
+    let options = ViewOptions { network: arguments.size, output: arguments.output_size, ..ViewOptions::default() };
     let view = pipeline.view_as(frame, options)?;
     let rays = match arguments.camera_model(frame)? {
         Some(model) => Some(view.output_camera(&model)?.1),

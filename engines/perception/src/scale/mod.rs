@@ -5,13 +5,18 @@
 //! measured [`Affine`].
 
 mod anchor;
+mod anchoring;
 mod fit;
 
 use calibration::{CameraModel, Size};
 use network::manifest::{DepthCalibration, HeadScale};
 
 pub use anchor::{Anchor, AnchorOptions, AnchorState, Unanchored};
+pub(crate) use anchoring::Anchoring;
+pub use anchoring::{Known, samples};
 pub use fit::{Affine, AffineFit, Fit, FitError, MIN_SAMPLES, Sample, fit};
+
+use crate::depth::DepthRange;
 
 /// How a camera's depth gets its scale; by these names in parameters, diagnostics and the latched topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +126,22 @@ impl RelativeDepth {
         }
         values.iter_mut().filter(|value| !value.is_finite()).for_each(|value| *value = f32::NAN);
         Ok(Self { size, values })
+    }
+
+    /// Replaces all values by what `fill` writes; those outside the head's range are unknown.
+    ///
+    /// # Errors
+    /// What `fill` says; the map then knows nothing.
+    pub(crate) fn refill<E>(
+        &mut self,
+        range: DepthRange,
+        fill: impl FnOnce(&mut [f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let filled = fill(&mut self.values);
+        let means = range.min_meters..range.max_meters;
+        let meant = |value: &f32| filled.is_ok() && means.contains(value);
+        self.values.iter_mut().filter(|value| !meant(value)).for_each(|value| *value = f32::NAN);
+        filled
     }
 
     /// Size in pixels.

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use calibration::CameraModel;
 use perception::{Decompressor, DepthMap, Engine, ImageView, Pipeline};
+use r2r::sensor_msgs::msg::Image;
 
 use super::inputs::{FrameIn, Picture};
 use super::load::Loaded;
 use super::moment::Moments;
 use super::outputs::{Asked, Outputs, Results};
+use super::scale::{self, Told};
 use super::settings::Settings;
 use super::setup::{Cameras, Setup};
 use super::statistics::{Fault, Statistics};
@@ -57,6 +59,10 @@ struct Camera {
     statistics: Statistics,
     setups: Cameras,
     decompressor: Decompressor,
+    /// The last reference that a scale was fitted to.
+    reference: Option<Arc<Image>>,
+    /// What was last told of the scale.
+    told: Option<Told>,
     /// One throttle for each kind of reason.
     logged: BTreeMap<String, Throttle>,
 }
@@ -77,6 +83,8 @@ impl<E: Engine> Inference<E> {
             statistics: statistics.clone(),
             setups: Cameras::default(),
             decompressor: Decompressor::default(),
+            reference: None,
+            told: None,
             logged: BTreeMap::new(),
         };
         let cameras = cameras.iter().zip(outputs).zip(statistics).map(camera).collect();
@@ -122,16 +130,29 @@ impl<E: Engine> Inference<E> {
                 decoded.map_err(|error| unreadable(&error))?
             }
         };
-        let (setup, is_new) = camera.setups.of(image.size(), frame, &mut self.pipeline, &self.settings)?;
+        let about = (camera.name.as_str(), image.size());
+        let (setup, is_new) = camera.setups.of(about, frame, &mut self.pipeline, &self.settings)?;
         if is_new {
             let described = setup.features_json(self.pipeline.bundle().manifest(), &self.settings);
             let told = camera.outputs.describe_features(described);
             told.map_err(|error| FrameError::new(Fault::Engine, error))?;
         }
+        let image_size = setup.view.geometry().camera_size();
+        let reference = self.settings.anchor.and_then(|_| scale::reference(frame, &mut camera.reference));
+        let known = reference.map(|reference| scale::known(&reference, image_size)).transpose();
+        let (known, unread) = known.map_or_else(|reason| (None, Some(reason)), |known| (known, None));
+        setup.view.expect(convert::stamp(&frame.picture.header().stamp), known.unwrap_or_default());
         let started = Instant::now();
         let results =
             compute(&mut self.pipeline, setup, &image, frame, asked, &self.settings, self.body.as_deref())?;
         camera.statistics.computed(started.elapsed());
+        let told = asked.wanted().depth.then(|| Told::of(&self.pipeline, &setup.view, &camera.name));
+        if let Some(reason) = unread {
+            camera.report(frame, &FrameError::new(Fault::Reference, reason), &self.logger);
+        }
+        if let Some(told) = told {
+            camera.tell(told)?;
+        }
         Ok(results)
     }
 }
@@ -160,6 +181,8 @@ fn compute<E: Engine>(
         }
         _ => None,
     };
+    // Nothing metric goes out for a frame without metres.
+    let info = asked.camera_info && outputs.relative.is_none();
     let depth = depth.filter(|_| asked.depth);
     let color = outputs.color.filter(|_| asked.color);
     let taps = outputs.features.map(|taps| settings.taps.chosen(taps));
@@ -170,7 +193,7 @@ fn compute<E: Engine>(
         moment: frame.moment,
         stamp: convert::stamp(&frame.picture.header().stamp),
         depth: depth.map(|depth| convert::depth_message(header(), depth, settings.depth_encoding)),
-        camera_info: asked.camera_info.then(|| convert::rectified_camera_message(header(), &setup.camera)),
+        camera_info: info.then(|| convert::rectified_camera_message(header(), &setup.camera)),
         color: color.map(|rgb| convert::color_message(header(), size, rgb)),
         points,
         class_tokens: tokens(asked.class_tokens, perception::FeatureMap::class),
@@ -194,6 +217,17 @@ fn remove(
 }
 
 impl Camera {
+    /// Where the metres came from, to diagnostics and, when it is news, to the latched topic.
+    fn tell(&mut self, told: Told) -> Result<(), FrameError> {
+        if told.is_news(self.told.as_ref()) {
+            let published = self.outputs.describe_scale(told.json());
+            published.map_err(|error| FrameError::new(Fault::Engine, error))?;
+        }
+        self.told = Some(told.clone());
+        self.statistics.scale(told);
+        Ok(())
+    }
+
     /// One error of a kind every few seconds, and a count of all.
     fn report(&mut self, frame: &FrameIn, error: &FrameError, logger: &Logger) {
         self.statistics.fault(error.fault, &error.reason);

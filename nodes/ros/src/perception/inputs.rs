@@ -51,21 +51,31 @@ pub struct FrameIn {
     /// The full names of the topics, for people.
     pub topic: Arc<str>,
     pub info_topic: Arc<str>,
+    /// The newest metric reference of its camera, whenever it is looked at.
+    pub reference: Newest<Image>,
     /// When it came.
     pub moment: Moment,
 }
 
-/// The newest camera info of a camera.
-type NewestInfo = Arc<Mutex<Option<Arc<CameraInfo>>>>;
+/// The newest message of a topic of a camera.
+pub type Newest<T> = Arc<Mutex<Option<Arc<T>>>>;
+
+/// The newest message, if there is one.
+pub fn newest<T>(newest: &Newest<T>) -> Option<Arc<T>> {
+    newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
 
 struct Input {
     statistics: Statistics,
     image: Topic,
     info: Topic,
-    newest_info: NewestInfo,
+    newest_info: Newest<CameraInfo>,
+    reference: Topic,
+    newest_reference: Newest<Image>,
     /// Whether the subscription to images is reliable, and what ends it.
     subscribed: Option<(bool, AbortHandle)>,
     subscribed_info: Option<AbortHandle>,
+    subscribed_reference: Option<AbortHandle>,
 }
 
 /// A topic with the quality of service that parameters say.
@@ -114,9 +124,12 @@ impl Inputs {
                 statistics: statistics.clone(),
                 image: topic(camera, "image", follow.clone())?,
                 info: topic(camera, "camera_info", any.clone())?,
-                newest_info: NewestInfo::default(),
+                newest_info: Newest::default(),
+                reference: topic(camera, "reference/depth", any.clone())?,
+                newest_reference: Newest::default(),
                 subscribed: None,
                 subscribed_info: None,
+                subscribed_reference: None,
             });
         }
         Ok(Self { inputs, compressed, moments, frames: None, followed: None })
@@ -133,11 +146,12 @@ impl Inputs {
             let qos = input.info.qos.profile.clone();
             let stream =
                 ros.node.subscribe::<CameraInfo>(&input.info.name, qos).context(input.info.name.clone())?;
-            let newest = input.newest_info.clone();
-            let keep = move |message| {
-                *newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(message));
-            };
-            input.subscribed_info = Some(each(ros, stream, keep)?);
+            input.subscribed_info = Some(each(ros, stream, keeping(&input.newest_info))?);
+            if ros.parameters.text("scale")? == "anchored" {
+                let Topic { name, qos, .. } = &input.reference;
+                let stream = ros.node.subscribe(name, qos.profile.clone()).context(name.clone())?;
+                input.subscribed_reference = Some(each(ros, stream, keeping(&input.newest_reference))?);
+            }
         }
         self.follow_publishers(ros)
     }
@@ -147,8 +161,10 @@ impl Inputs {
         self.frames = None;
         for input in &mut self.inputs {
             let subscribed = input.subscribed.take().map(|(_, handle)| handle);
-            subscribed.into_iter().chain(input.subscribed_info.take()).for_each(|handle| handle.abort());
+            let others = [input.subscribed_info.take(), input.subscribed_reference.take()];
+            subscribed.into_iter().chain(others.into_iter().flatten()).for_each(|handle| handle.abort());
             *input.newest_info.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *input.newest_reference.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }
 
@@ -214,7 +230,8 @@ impl Input {
         moments: Moments,
         logger: Logger,
     ) -> impl FnMut(Picture) + use<> {
-        let (newest, statistics) = (self.newest_info.clone(), self.statistics.clone());
+        let (infos, statistics) = (self.newest_info.clone(), self.statistics.clone());
+        let reference = self.newest_reference.clone();
         let (topic, info_topic) = (self.image.resolved.clone(), self.info.resolved.clone());
         let mut back = Throttle::new(LOG_PERIOD);
         move |picture: Picture| {
@@ -223,9 +240,9 @@ impl Input {
             if statistics.arrived(stamp) && back.ready(Instant::now()).is_some() {
                 logger.warn(format!("{topic}: stamps went back to {stamp}"));
             }
-            let info = newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let (topic, info_topic) = (topic.clone(), info_topic.clone());
-            let frame = FrameIn { picture, info, topic, info_topic, moment: moments.now() };
+            let info = newest(&infos);
+            let (topic, info_topic, reference) = (topic.clone(), info_topic.clone(), reference.clone());
+            let frame = FrameIn { picture, info, topic, info_topic, reference, moment: moments.now() };
             if frames.put(index, frame).is_some() {
                 statistics.replaced();
             }
@@ -240,6 +257,12 @@ fn compressed_topic(ros: &RosNode, image: &str) -> String {
     let remapped = ros.resolve(&own);
     let is_remapped = remapped != resolve(&own, ros.full_name(), []);
     if is_remapped { remapped } else { format!("{}/compressed", ros.resolve(image)) }
+}
+
+/// What keeps the newest message.
+fn keeping<T>(newest: &Newest<T>) -> impl FnMut(T) + use<T> {
+    let newest = newest.clone();
+    move |message| *newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(message))
 }
 
 /// Hands every message of a stream on, on the thread that spins, until the handle ends it.

@@ -6,6 +6,7 @@ mod load;
 mod moment;
 mod outputs;
 mod reference;
+mod scale;
 mod settings;
 mod setup;
 mod statistics;

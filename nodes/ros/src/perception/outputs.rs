@@ -37,6 +37,7 @@ pub struct Outputs {
     class_tokens: Publisher<Image>,
     patches: Publisher<Image>,
     features_info: Publisher<Text>,
+    scale: Publisher<Text>,
 }
 
 /// What the subscribers ask for at this moment.
@@ -75,6 +76,7 @@ impl Outputs {
             class_tokens: ros.publisher(&format!("{private}/features/cls"), qos())?,
             patches: ros.publisher(&format!("{private}/features/patches"), qos())?,
             features_info: ros.publisher(&format!("{private}/features/info"), qos().transient_local())?,
+            scale: ros.publisher(&format!("{private}/depth/scale"), qos().transient_local())?,
         })
     }
 
@@ -93,6 +95,11 @@ impl Outputs {
     /// Tells late and early subscribers alike what the features are.
     pub fn describe_features(&self, json: String) -> r2r::Result<()> {
         self.features_info.publish(&Text { data: json })
+    }
+
+    /// Tells late and early subscribers alike where the depth's metres come from.
+    pub fn describe_scale(&self, json: String) -> r2r::Result<()> {
+        self.scale.publish(&Text { data: json })
     }
 
     fn publish(&self, results: &Results) -> r2r::Result<()> {

@@ -130,6 +130,32 @@ const PARAMETERS: &[Declared] = &[
         change: Change::Unconfigured,
     },
     Declared {
+        name: "scale",
+        preset: Preset::Text("head"),
+        unit: "",
+        description: "head: metres as the bundle's head means them (metric; focal-normalised, by camera_info), times what \
+                      `pixio calibrate depth` measured for the camera of that name; a relative head then publishes no depth; \
+                      anchored: scale and shift follow reference/depth, without it no depth is published",
+        allowed: Allowed::Choices(&["head", "anchored"]),
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "anchor_fit",
+        preset: Preset::Text("scale-and-shift"),
+        unit: "",
+        description: "with scale anchored, what is fitted to the reference; scale: the scale alone",
+        allowed: Allowed::Choices(&["scale", "scale-and-shift"]),
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "anchor_max_age_secs",
+        preset: Preset::Number(1.0),
+        unit: "s",
+        description: "with scale anchored, the largest time from a reference to an image that its scale is used for",
+        allowed: Allowed::Numbers(0.001, 3600.0),
+        change: Change::Unconfigured,
+    },
+    Declared {
         name: "feature_taps",
         preset: Preset::Text("last"),
         unit: "",
@@ -248,6 +274,15 @@ const TOPICS: &[Topic] = &[
         description: "as /tf",
     },
     Topic {
+        name: "reference/depth",
+        kind: "sensor_msgs/msg/Image",
+        direction: Direction::In,
+        per_camera: true,
+        qos: "best effort, volatile, keep last 1",
+        description: "with scale anchored: sparse or dense depth in the frame and view of the (rectified) image, 32FC1 metres or 16UC1 \
+                      millimetres, of any size of its shape; 0, NaN and infinity are unknown",
+    },
+    Topic {
         name: "~/depth/image_rect",
         kind: "sensor_msgs/msg/Image",
         direction: Direction::Out,
@@ -303,6 +338,14 @@ const TOPICS: &[Topic] = &[
         per_camera: true,
         qos: "reliable, transient local, keep last 1",
         description: "JSON: encoder id, taps, grid, geometry (docs/features.md); after the first image",
+    },
+    Topic {
+        name: "~/depth/scale",
+        kind: "std_msgs/msg/String",
+        direction: Direction::Out,
+        per_camera: true,
+        qos: "reliable, transient local, keep last 1",
+        description: "JSON: where the depth's metres come from (docs/calibration.md); after the first image, and when it changes",
     },
     diagnostics::TOPIC,
 ];

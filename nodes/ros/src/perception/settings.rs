@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use calibration::Size;
+use perception::scale::{AnchorOptions, Fit};
 use perception::{FarPolicy, OutputSize};
 
 use super::statistics::Thresholds;
@@ -72,6 +73,8 @@ pub struct Settings {
     pub depth_encoding: DepthEncoding,
     /// Which taps the feature topics carry.
     pub taps: Taps,
+    /// Lets scale and shift of the depth follow a reference; none: as the head means its numbers.
+    pub anchor: Option<AnchorOptions>,
 }
 
 impl Settings {
@@ -110,8 +113,22 @@ impl Settings {
                 "all" => Taps::All,
                 _ => Taps::Last,
             },
+            anchor: anchor(parameters)?,
         })
     }
+}
+
+/// How the depth is anchored, if it is.
+fn anchor(parameters: &Parameters) -> Result<Option<AnchorOptions>, ParameterError> {
+    let options = AnchorOptions {
+        fit: match parameters.text("anchor_fit")?.as_str() {
+            "scale" => Fit::Scale,
+            _ => Fit::ScaleAndShift,
+        },
+        max_age: std::time::Duration::from_secs_f64(parameters.number("anchor_max_age_secs")?),
+        ..AnchorOptions::default()
+    };
+    Ok((parameters.text("scale")? == "anchored").then_some(options))
 }
 
 /// A text as what it stands for; the table lets through what can be read.

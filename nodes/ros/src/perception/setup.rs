@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::inference::FrameError;
 use super::inputs::FrameIn;
+use super::scale;
 use super::settings::Settings;
 use super::statistics::Fault;
 use crate::convert;
@@ -51,7 +52,7 @@ impl Cameras {
     /// The setup for a frame, and whether it is new.
     pub fn of<E: Engine>(
         &mut self,
-        size: Size,
+        (name, size): (&str, Size),
         frame: &FrameIn,
         pipeline: &mut Pipeline<E>,
         settings: &Settings,
@@ -67,7 +68,7 @@ impl Cameras {
             let made = Made { info: info.clone(), frame_id: frame_id.clone(), size };
             // The old one goes first: two of them may not fit into memory.
             self.current = None;
-            let setup = self.make(&made, pipeline, settings);
+            let setup = self.make(name, &made, pipeline, settings);
             self.current = Some((made, setup));
         }
         match &mut self.current {
@@ -79,6 +80,7 @@ impl Cameras {
 
     fn make<E: Engine>(
         &mut self,
+        name: &str,
         made: &Made,
         pipeline: &mut Pipeline<E>,
         settings: &Settings,
@@ -97,8 +99,11 @@ impl Cameras {
         } else {
             (already_rectified(&info).map_err(|reason| wrong(&reason))?, None)
         };
-        let options = ViewOptions { network: settings.network_size, output: settings.output, rectify };
-        let view = pipeline.view_as(made.size, options).map_err(engine)?;
+        let (network, output, anchor) = (settings.network_size, settings.output, settings.anchor);
+        let options = ViewOptions { network, output, rectify, anchor };
+        let mut view = pipeline.view_as(made.size, options).map_err(engine)?;
+        let measured = pipeline.measured(scale::name_in_bundle(name));
+        view.set_scaling(pipeline.scaling(&view, Some(&model), measured).map_err(engine)?);
         let (camera, _) = view.output_camera(&model).map_err(|error| wrong(&error))?;
         let camera = self.constant(&made.frame_id, camera)?;
         let rays = Rays::new(&camera);

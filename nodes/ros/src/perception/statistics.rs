@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use perception::Stamp;
 
+use super::scale::Told;
 use crate::diagnostics::Status;
 use crate::window::{Window, lost};
 
@@ -31,6 +32,8 @@ pub enum Fault {
     Engine,
     /// It cannot be told which pixels show the robot.
     Body,
+    /// The metric reference cannot be read; the image is used all the same.
+    Reference,
 }
 
 impl Fault {
@@ -41,10 +44,12 @@ impl Fault {
             Self::ChangedCamera => "changed_camera",
             Self::Engine => "engine_failures",
             Self::Body => "robot_not_placed",
+            Self::Reference => "bad_references",
         }
     }
 
-    const ALL: [Self; 5] = [Self::Image, Self::CameraInfo, Self::ChangedCamera, Self::Engine, Self::Body];
+    const ALL: [Self; 6] =
+        [Self::Image, Self::CameraInfo, Self::ChangedCamera, Self::Engine, Self::Body, Self::Reference];
 }
 
 /// Counts of one camera; clones count together.
@@ -73,6 +78,7 @@ struct Counts {
     replaced: u64,
     back: u64,
     asked: bool,
+    scale: Option<Told>,
 }
 
 impl Default for Counts {
@@ -95,6 +101,7 @@ impl Default for Counts {
             replaced: 0,
             back: 0,
             asked: false,
+            scale: None,
         }
     }
 }
@@ -150,6 +157,11 @@ impl Statistics {
         self.lock().inference.push(Instant::now(), took.as_secs_f64());
     }
 
+    /// Where the last frame's metres came from, or why there are none.
+    pub fn scale(&self, told: Told) {
+        self.lock().scale = Some(told);
+    }
+
     /// A frame could not be used.
     pub fn fault(&self, fault: Fault, reason: &str) {
         let mut counts = self.lock();
@@ -194,6 +206,7 @@ impl Statistics {
         let mut status = Status::new(name, fine);
         counts.judge_input(thresholds, now, &mut status);
         counts.judge_output(thresholds, &mut status);
+        counts.judge_scale(&mut status);
         counts.tell(&mut status);
         status
     }
@@ -238,6 +251,18 @@ impl Counts {
                 "results are {age:.3} s old (p99), expected 0 to {} s: too slow, or stamps of another clock",
                 thresholds.max_age_secs
             ));
+        }
+    }
+
+    fn judge_scale(&self, status: &mut Status) {
+        let Some(told) = &self.scale else { return };
+        status.value("scale_mode", told.mode.name());
+        status.value("scale_is_metric", told.affine.is_some());
+        status.number("scale", told.affine.map(|affine| affine.scale));
+        status.number("scale_shift_m", told.affine.map(|affine| affine.shift));
+        status.number("scale_residual", told.residual);
+        if let Some(reason) = &told.reason {
+            status.warn(reason);
         }
     }
 
