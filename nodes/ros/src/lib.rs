@@ -19,6 +19,7 @@ pub mod describe;
 pub mod diagnostics;
 pub mod graph;
 pub mod joints;
+pub mod grabber;
 pub mod latest;
 pub mod lifecycle;
 pub mod names;
