@@ -68,7 +68,11 @@ fn decode(bytes: &[u8]) -> Result<Photograph> {
     Ok(Photograph { size, rgb: rgb.into_raw() })
 }
 
-fn picture(bytes: &[u8]) -> Result<DynamicImage> {
+/// A decoded picture, whatever its colours.
+///
+/// # Errors
+/// When the bytes are no JPEG or PNG picture, or a larger one than is decoded.
+pub fn picture(bytes: &[u8]) -> Result<DynamicImage> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODED_BYTES);
