@@ -12,4 +12,7 @@ if [ -d "$_pixio_home/tensorrt/headers" ]; then
   fi
   export TENSORRT_RTX_INCLUDE_DIR=${TENSORRT_RTX_INCLUDE_DIR:-$_pixio_home/tensorrt/headers/TRT-RTX-1.7}
 fi
+for _pixio_folder in "$_pixio_home"/underlay/lib/python3*/site-packages/skimage/data; do
+  export PIXIO_SKIMAGE_DATA=$_pixio_folder
+done
 unset _pixio_home _pixio_underlay _pixio_libraries _pixio_folder _pixio_library
