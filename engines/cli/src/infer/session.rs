@@ -1,6 +1,6 @@
 //! One picture after another through a pipeline.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use calibration::Size;
 use image::RgbImage;
 use perception::parity::Photograph;
@@ -80,6 +80,12 @@ impl<'a, E: perception::Engine> Session<'a, E> {
         let wanted = Wanted { depth: self.pipeline.depth_range().is_some(), features, color: true };
         let output = camera.view.output_size();
         let outputs = self.pipeline.run(&mut camera.view, &image, wanted)?;
+        if outputs.relative.is_some() {
+            bail!(
+                "the depth head's numbers are no metres by themselves: expected a metric head, or --camera for one that is \
+                 normalised by focal length"
+            );
+        }
         let files = Files { folder: &arguments.out, stem };
         write(arguments, &files, &outputs, camera.rays.as_ref(), everything)?;
         let Some((depth, color)) = outputs.depth.zip(outputs.color) else { return Ok(None) };
@@ -99,12 +105,12 @@ fn prepare<E: perception::Engine>(
     pipeline: &mut Pipeline<E>,
     frame: Size,
 ) -> Result<Camera> {
-    let options = ViewOptions { network: arguments.size, output: arguments.output_size, ..ViewOptions::default() };
-    let view = pipeline.view_as(frame, options)?;
-    let rays = match arguments.camera_model(frame)? {
-        Some(model) => Some(view.output_camera(&model)?.1),
-        None => None,
-    };
+    let options =
+        ViewOptions { network: arguments.size, output: arguments.output_size, ..ViewOptions::default() };
+    let mut view = pipeline.view_as(frame, options)?;
+    let model = arguments.camera_model(frame)?;
+    view.set_scaling(pipeline.scaling(&view, model.as_ref(), None)?);
+    let rays = model.map(|model| view.output_camera(&model)).transpose()?.map(|(_, rays)| rays);
     Ok(Camera { frame, view, rays })
 }
 
