@@ -94,7 +94,9 @@ fn of_depth_image(folder: &Path, picture: &Path, size: Size) -> Result<Vec<Known
     }
     let step = ((size.area() as f64 / MAX_PIXELS as f64).sqrt().ceil() as usize).max(1);
     let known = |index: &usize| meters[*index].is_finite() && meters[*index] > 0.0;
-    let on_grid = |index: &usize| index % size.width % step == 0 && index / size.width % step == 0;
+    let on_grid = |index: &usize| {
+        (index % size.width).is_multiple_of(step) && (index / size.width).is_multiple_of(step)
+    };
     let pixel = |index: usize| [(index % size.width) as f64, (index / size.width) as f64];
     let chosen = (0..size.area()).filter(on_grid).filter(known);
     Ok(chosen.map(|index| Known { pixel: pixel(index), meters: meters[index] }).collect())
