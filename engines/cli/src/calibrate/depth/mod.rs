@@ -70,7 +70,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let camera = arguments.camera_model()?;
     let source = arguments.reference.open(camera.as_ref())?;
     let paths = pictures(&arguments.images)?;
-    let mut pipeline = Pipeline::new(arguments.engine.start()?, bundle.clone(), arguments.head.as_deref())?;
+    let mut pipeline =
+        Pipeline::new(arguments.engine.start(&bundle)?, bundle.clone(), arguments.head.as_deref())?;
     let Some(head) = pipeline.depth_head().map(str::to_owned) else { bail!("the bundle has no depth head") };
     let bar = progress::items(paths.len() as u64, "comparing");
     let mut all = Vec::new();
