@@ -84,6 +84,7 @@ class Dresser:
 
     def dress(self, rng):
         self.undress()
+        self.cell.renderer._gl_context.make_current()  # or textures go to the cell that was drawn last
         self.textures(rng)
         self.colours(rng)
         self.lights(rng)
