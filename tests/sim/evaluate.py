@@ -99,21 +99,30 @@ class State(Blind):
 
 
 def demonstrations(folder, eyes):
-    """Inputs and actions of every row of a dataset."""
-    inputs, actions = [], []
+    """Inputs and actions of every row of a dataset, and the episodes' lengths."""
+    inputs, actions, lengths = [], [], []
     for file in sorted(folder.glob("data/*/*.parquet")):
         table = pq.read_table(file).to_pydict()
+        lengths.append(len(table["action"]))
         eyes.begin()
         for picture, proprioception, state, action in zip(
                 table[CAMERA], table["observation.state"], table["observation.environment_state"], table["action"]):
             pixels = decode(picture["bytes"]) if eyes.needs_picture else None
             inputs.append(eyes.see(pixels, proprioception, state))
             actions.append(np.array(action)[ACTED])
-    return np.array(inputs, np.float32), np.array(actions, np.float32)
+    return np.array(inputs, np.float32), np.array(actions, np.float32), lengths
 
 
 def decode(png):
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def chunks(actions, lengths, steps):
+    """For each row the next `steps` actions of its episode, the last one repeated."""
+    starts = np.repeat(np.cumsum([0, *lengths[:-1]]), lengths)
+    last = starts + np.repeat(lengths, lengths) - 1
+    rows = np.minimum(np.arange(len(actions))[:, None] + np.arange(steps), last[:, None])
+    return actions[rows].reshape(len(actions), -1)
 
 
 class Cloned:
@@ -125,9 +134,12 @@ class Cloned:
                                  max_iter=epochs, n_iter_no_change=epochs, random_state=seed)
         self.head.fit(self.inputs.transform(inputs), self.actions.transform(actions))
 
-    def action(self, inputs):
-        action = self.actions.inverse_transform(self.head.predict(self.inputs.transform(inputs[None])))[0]
-        return np.append(action[:3], np.clip(action[3], 0, 1))
+    def chunk(self, inputs):
+        """One action a row."""
+        actions = self.actions.inverse_transform(self.head.predict(self.inputs.transform(inputs[None])))
+        actions = actions.reshape(-1, len(ACTED))
+        actions[:, 3] = actions[:, 3].clip(0, 1)
+        return actions
 
 
 def episode(cell, eyes, policy, seed):
@@ -135,7 +147,7 @@ def episode(cell, eyes, policy, seed):
     eyes.begin()
     for _ in range(HORIZON):
         picture = cell.picture() if eyes.needs_picture else None
-        cell.act(policy.action(eyes.see(picture, cell.proprioception(), cell.observation.astype(np.float32))))
+        cell.act(policy.chunk(eyes.see(picture, cell.proprioception(), cell.observation.astype(np.float32)))[0])
     return cell.success
 
 
@@ -177,7 +189,7 @@ def main():
             if len(rates) >= arguments.seeds:
                 continue
             eyes = make()
-            inputs, actions = demonstrations(arguments.demos / task, eyes)
+            inputs, actions, _ = demonstrations(arguments.demos / task, eyes)
             for seed in range(len(rates), arguments.seeds):
                 began = time.process_time()
                 policy = Cloned(inputs, actions, seed, arguments.epochs)

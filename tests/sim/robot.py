@@ -13,7 +13,7 @@
 | /tf_static | TFMessage | the camera in the world |
 | in command/twist | TwistStamped | the hand's velocity, m/s, in the world; held for at most --timeout seconds of simulated time |
 | in command/gripper | Float64MultiArray | opening, 0 closed to 1 open; held |
-| teleoperation/twist, teleoperation/gripper | | with --teleoperate: what MetaWorld's expert would do, 20 Hz |
+| teleoperation/twist, teleoperation/gripper | | with --teleoperate: what MetaWorld's expert would do, 20 Hz, from 0.5 s after a reset on |
 
 Services (std_srvs/Trigger): ~/reset places the objects anew, by the parameter `seed`, which then grows by one; ~/success says whether
 the task is done at this moment. Stamps are simulated time, so peers run with use_sim_time. QoS: reliable, keep last 5.
@@ -43,6 +43,7 @@ NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 START_NANOS = 100 * 10**9  # zero is no time to ROS
 REPORT_SECONDS = 5.0
+TELEOPERATOR_TICKS = 40  # 0.5 s from a reset until the teleoperator begins: a recorder is started in between
 SPINS_PER_TICK = 3  # callbacks before a tick even when it is late: a velocity, a gripper, a service
 
 
@@ -162,6 +163,7 @@ class Robot:
         seed = self.node.get_parameter("seed").value
         self.scene.reset(seed)
         self.commands.clear()
+        self.teleoperated_from = self.ticks + TELEOPERATOR_TICKS
         self.node.set_parameters([rclpy.Parameter("seed", value=seed + 1)])
         return seed
 
@@ -219,7 +221,7 @@ class Robot:
         self.publish_state()
         if self.ticks % TICKS_PER_PICTURE == 0:
             self.publish_pictures()
-            if self.teleoperate:
+            if self.teleoperate and self.ticks >= self.teleoperated_from:
                 self.publish_teleoperation()
 
     def run(self, stopped):
