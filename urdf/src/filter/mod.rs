@@ -2,18 +2,18 @@
 
 mod distance;
 mod silhouette;
-mod triangle;
+mod surface;
 
 use std::sync::Arc;
 
 use calibration::{Intrinsics, Size};
-use nalgebra::Isometry3;
+use nalgebra::{Isometry3, Point3};
 
 use crate::kinematics::LinkPoses;
 use crate::model::Robot;
 use crate::shape::{Geometry, Shape};
 use silhouette::Solid;
-use triangle::Slab;
+use surface::Surface;
 
 /// Pixels of an image that a robot's body covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +61,18 @@ const MAX_PADDING: f64 = 0.5;
 pub struct SelfFilter {
     robot: Arc<Robot>,
     padding_meters: f64,
-    /// The shapes of each link with their bounding radius around the shape's frame.
-    shapes: Vec<(usize, Shape, f64)>,
+    parts: Vec<Part>,
+}
+
+/// A shape of a link.
+#[derive(Clone, Debug)]
+struct Part {
+    link: usize,
+    shape: Shape,
+    /// Around the shape's frame.
+    bounding_radius: f64,
+    /// What is drawn of a mesh.
+    surface: Option<Surface>,
 }
 
 /// A camera without distortion, and the image that is looked at.
@@ -70,13 +80,6 @@ pub struct SelfFilter {
 struct View {
     size: Size,
     intrinsics: Intrinsics,
-}
-
-/// Pixels from `columns.0` up to but not `columns.1`, rows alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Window {
-    columns: (usize, usize),
-    rows: (usize, usize),
 }
 
 impl SelfFilter {
@@ -88,12 +91,10 @@ impl SelfFilter {
         if !(0.0..=MAX_PADDING).contains(&padding_meters) {
             return Err(PaddingError(padding_meters));
         }
-        let of_link = |(index, link): (usize, &crate::Link)| {
-            let shape = |shape: &Shape| (index, shape.clone(), distance::bounding_radius(&shape.geometry));
-            link.shapes.iter().map(shape).collect::<Vec<_>>()
-        };
-        let shapes = robot.links().iter().enumerate().flat_map(of_link).collect();
-        Ok(Self { robot, padding_meters, shapes })
+        let links = robot.links().iter().enumerate();
+        let shapes = links.flat_map(|(link, of)| of.shapes.iter().map(move |shape| (link, shape)));
+        let parts = shapes.map(|(link, shape)| Part::new(link, shape)).collect();
+        Ok(Self { robot, padding_meters, parts })
     }
 
     /// The robot.
@@ -114,35 +115,42 @@ impl SelfFilter {
         let view = View { size: mask.size, intrinsics };
         mask.covered.fill(false);
         let camera_from_link: Vec<_> = poses.iter().map(|(_, pose)| camera_from_root * pose).collect();
-        for (link, shape, radius) in &self.shapes {
-            let camera_from_shape = camera_from_link[*link] * shape.link_from_shape;
-            let centre = camera_from_shape.translation.vector;
-            let reach = radius + self.padding_meters;
-            if centre.z + reach <= 0.0 {
-                continue;
-            }
-            let mut padding = self.padding_meters;
-            if centre.norm() <= reach {
-                let eye = camera_from_shape.inverse_transform_point(&nalgebra::Point3::origin());
-                let clearance = distance::signed(&shape.geometry, &eye);
-                if clearance <= 0.0 {
-                    continue;
-                }
-                padding = padding.min(clearance / 2.0);
-            }
-            match &shape.geometry {
-                Geometry::Mesh(surface) => {
-                    for triangle in &surface.triangles {
-                        let corners = triangle.map(|corner| camera_from_shape * corner);
-                        silhouette::cover(&mut mask.covered, view, &Slab::new(corners, padding));
-                    }
-                }
-                geometry => {
-                    let solid = Solid::new(geometry.grown(padding), camera_from_shape);
-                    silhouette::cover(&mut mask.covered, view, &solid);
-                }
+        for part in &self.parts {
+            let camera_from_shape = camera_from_link[part.link] * part.shape.link_from_shape;
+            let Some(padding) = part.padding(&camera_from_shape, self.padding_meters) else { continue };
+            if let Some(surface) = &part.surface {
+                surface.cover(&mut mask.covered, view, &camera_from_shape, padding);
+            } else {
+                let solid = Solid::new(part.shape.geometry.grown(padding), camera_from_shape);
+                silhouette::cover(&mut mask.covered, view, &solid);
             }
         }
+    }
+}
+
+impl Part {
+    fn new(link: usize, shape: &Shape) -> Self {
+        let surface = match &shape.geometry {
+            Geometry::Mesh(mesh) => Some(Surface::new(mesh)),
+            _ => None,
+        };
+        let bounding_radius = distance::bounding_radius(&shape.geometry);
+        Self { link, shape: shape.clone(), bounding_radius, surface }
+    }
+
+    /// How far the shape is grown, metres; none when it is behind the camera or around it.
+    fn padding(&self, camera_from_shape: &Isometry3<f64>, wanted: f64) -> Option<f64> {
+        let centre = camera_from_shape.translation.vector;
+        let reach = self.bounding_radius + wanted;
+        if centre.z + reach <= 0.0 {
+            return None;
+        }
+        if centre.norm() > reach {
+            return Some(wanted);
+        }
+        let eye = camera_from_shape.inverse_transform_point(&Point3::origin());
+        let clearance = distance::signed(&self.shape.geometry, &eye);
+        (clearance > 0.0).then(|| wanted.min(clearance / 2.0))
     }
 }
 
@@ -163,16 +171,8 @@ impl Geometry {
     }
 }
 
-impl View {
-    /// The window of pixel centres within `low..=high`.
-    fn window(&self, low: [f64; 2], high: [f64; 2]) -> Window {
-        // Casts saturate, which is what is wanted of places far outside.
-        let range = |low: f64, high: f64, side: usize| {
-            (low.ceil().max(0.0) as usize, ((high.floor() + 1.0).max(0.0) as usize).min(side))
-        };
-        Window {
-            columns: range(low[0], high[0], self.size.width),
-            rows: range(low[1], high[1], self.size.height),
-        }
-    }
+/// Pixel centres within `low..=high` of a side of an image: the first, and the one after the last.
+fn pixels(low: f64, high: f64, side: usize) -> (usize, usize) {
+    // Casts saturate, which is what is wanted of places far outside.
+    (low.ceil().max(0.0) as usize, ((high.floor() + 1.0).max(0.0) as usize).min(side))
 }

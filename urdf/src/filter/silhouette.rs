@@ -1,32 +1,29 @@
-//! Convex bodies against the rays of pixels.
+//! Solids against the rays of pixels.
 
 use std::f64::consts::{FRAC_PI_2, PI};
 
 use nalgebra::{Isometry3, Matrix3, Point3, Vector3};
 
-use super::{View, Window};
+use super::{View, pixels};
 use crate::shape::Geometry;
 
-/// A convex body in the camera's frame that does not hold the camera's centre.
-pub trait Convex {
-    /// Balls whose convex hull holds the body: centres and radii, metres.
-    fn balls(&self) -> impl Iterator<Item = (Point3<f64>, f64)>;
-
-    /// Whether the ray from the camera's centre along a direction meets the body.
-    fn meets(&self, ray: &Vector3<f64>) -> bool;
+/// Pixels from `columns.0` up to but not `columns.1`, rows alike.
+struct Window {
+    columns: (usize, usize),
+    rows: (usize, usize),
 }
 
-/// Marks the pixels whose rays meet a body.
-pub fn cover(covered: &mut [bool], view: View, body: &impl Convex) {
-    let (window, intrinsics) = (window(view, body), view.intrinsics);
+/// Marks the pixels whose rays meet a solid.
+pub fn cover(covered: &mut [bool], view: View, solid: &Solid) {
+    let (window, intrinsics) = (window(view, solid), view.intrinsics);
     for row in window.rows.0..window.rows.1 {
         let down = (row as f64 - intrinsics.cy) / intrinsics.fy;
         let line = &mut covered[row * view.size.width..][..view.size.width];
         let adds = |line: &[bool], column: usize| {
             let right = (column as f64 - intrinsics.cx) / intrinsics.fx;
-            !line[column] && body.meets(&Vector3::new(right, down, 1.0))
+            !line[column] && solid.meets(&Vector3::new(right, down, 1.0))
         };
-        // A row of a convex body is one run: its ends are looked for from both sides.
+        // A row of a convex solid is one run: its ends are looked for from both sides.
         let (first, last) = window.columns;
         let Some(begin) = (first..last).find(|column| adds(line, *column)) else { continue };
         let end = (begin..last).rev().find(|column| adds(line, *column)).unwrap_or(begin);
@@ -34,10 +31,10 @@ pub fn cover(covered: &mut [bool], view: View, body: &impl Convex) {
     }
 }
 
-/// Pixels that a body can cover.
-fn window(view: View, body: &impl Convex) -> Window {
+/// Pixels that a solid can cover.
+fn window(view: View, solid: &Solid) -> Window {
     let (mut low, mut high) = ([f64::INFINITY; 2], [f64::NEG_INFINITY; 2]);
-    for (centre, radius) in body.balls() {
+    for (centre, radius) in solid.balls() {
         for (axis, across) in [centre.x, centre.y].into_iter().enumerate() {
             let away = across.hypot(centre.z);
             // Seen along the other axis, a ball may hide the centre though it does not hold it.
@@ -63,10 +60,13 @@ fn window(view: View, body: &impl Convex) -> Window {
         low[axis] = if sees(begin) { pixel(begin) } else { f64::NEG_INFINITY };
         high[axis] = if sees(end) { pixel(end) } else { f64::INFINITY };
     }
-    view.window(low, high)
+    Window {
+        columns: pixels(low[0], high[0], view.size.width),
+        rows: pixels(low[1], high[1], view.size.height),
+    }
 }
 
-/// A sphere, capsule, cylinder or box.
+/// A sphere, capsule, cylinder or box in the camera's frame that does not hold the camera's centre.
 pub struct Solid {
     geometry: Geometry,
     camera_from_shape: Isometry3<f64>,
@@ -82,9 +82,8 @@ impl Solid {
         let shape_from_camera = inverse.rotation.to_rotation_matrix().into_inner();
         Self { geometry, camera_from_shape, eye: inverse.translation.vector, shape_from_camera }
     }
-}
 
-impl Convex for Solid {
+    /// Balls whose convex hull holds the solid: centres and radii, metres.
     fn balls(&self) -> impl Iterator<Item = (Point3<f64>, f64)> {
         let corners = |half: Vector3<f64>| {
             let corner = |bits: u8| {
@@ -105,6 +104,7 @@ impl Convex for Solid {
         balls.into_iter().map(|(centre, radius)| (self.camera_from_shape * centre, radius))
     }
 
+    /// Whether the ray from the camera's centre along a direction meets the solid.
     fn meets(&self, ray: &Vector3<f64>) -> bool {
         let (eye, ray) = (&self.eye, &(self.shape_from_camera * ray));
         match &self.geometry {
