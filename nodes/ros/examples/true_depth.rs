@@ -11,6 +11,7 @@ use ::perception::dummy::{Dummy, DummyNetwork, DummyTensor};
 use ::perception::parity::{self, Photograph};
 use ::perception::{Encoding, Engine, EngineError, EngineIdentity, ImageView, Preprocessing};
 use anyhow::{Context, Result};
+use calibration::Size;
 use network::{Bundle, Network};
 use pixio_ros::declare::Reference;
 use pixio_ros::perception::{self, Settings};
@@ -35,12 +36,18 @@ fn start(ros: &mut RosNode, stop: &Stop) -> Result<()> {
         }
         let bundle = Bundle::open(&golden)?;
         let size = bundle.manifest().sizes[0];
-        let photograph = Photograph { size, rgb: vec![0; 3 * size.area()] };
+        let photograph = Photograph { size, rgb: ramp(size) };
         bundle.write_golden(&parity::make_golden(&mut engine.clone(), &bundle, &[photograph], || ())?)?;
         settings.bundle.clone_from(&golden);
         Ok(engine)
     };
     perception::run(ros, make_engine, stop)
+}
+
+/// A picture of a depth that grows from a metre on by a hundredth of a millimetre a pixel: the parity test needs one that differs.
+fn ramp(size: Size) -> Vec<u8> {
+    let digits = |micrometres: usize| [16, 8, 0].map(|shift| (micrometres >> shift & 255) as u8);
+    (0..size.area()).flat_map(|index| digits(1_000_000 + 10 * index)).collect()
 }
 
 /// Metres of the last picture, row by row.
