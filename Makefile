@@ -5,6 +5,7 @@ SHELL := /bin/bash
 SECONDS ?= 15
 SCENE ?= hammer-v3
 EPISODES ?= 5
+DRIVER ?= expert
 
 # A shell with ROS (the one that is sourced, or the underlay) and ONNX Runtime.
 ENVIRONMENT = source .pixio/setup.bash
@@ -12,7 +13,7 @@ ENVIRONMENT = source .pixio/setup.bash
 NODES = cargo build --release -q --workspace --bins --examples
 TARGET = $${CARGO_TARGET_DIR:-target}/release
 
-.PHONY: help setup demo demo-record test lint unit ros-test reference referees bench clean
+.PHONY: help setup demo demo-robot demo-record test lint unit ros-test reference referees bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -22,6 +23,9 @@ setup: ## install and make what everything below needs
 
 demo: setup ## stream photographs over ROS 2 into perception_node and show the depth (SECONDS=0: until Ctrl-C)
 	@$(ENVIRONMENT); scripts/demo.sh $(SECONDS)
+
+demo-robot: setup ## a simulated robot at work, depth against truth, a film (SCENE=hammer-v3 EPISODES=5 DRIVER=expert or policy)
+	@$(ENVIRONMENT); $(NODES); scripts/demo_robot.sh $(SCENE) $(EPISODES) $(DRIVER)
 
 demo-record: setup ## record the simulated robot's expert (SCENE=hammer-v3 EPISODES=5) into out/demo-record
 	@$(ENVIRONMENT); $(NODES); scripts/demo_record.sh $(SCENE) $(EPISODES)

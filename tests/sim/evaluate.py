@@ -14,8 +14,11 @@ choice of the best epoch are others: the last epoch counts here, and numbers are
 import argparse
 import io
 import json
+import subprocess
 import sys
+import tempfile
 import time
+import tomllib
 import warnings
 from pathlib import Path
 
@@ -58,9 +61,7 @@ class Encoder:
         self.pool, self.class_tokens = pool, 8
 
     def __call__(self, picture):
-        mean, deviation = IMAGENET
-        image = ((picture / 255.0 - mean) / deviation).astype(np.float32).transpose(2, 0, 1)[None]
-        tokens = self.session.run([self.output], {"image": image})[0][0, : self.class_tokens]
+        tokens = self.session.run([self.output], {"image": network_input(picture)})[0][0, : self.class_tokens]
         return tokens.mean(0) if self.pool == "mean" else tokens.ravel()
 
 
@@ -142,6 +143,75 @@ class Cloned:
         return actions
 
 
+class Deployed:
+    """A bundle's own policy head, as `pixio train policy` left it: exported by `pixio export`, statistics from model.toml.
+
+    Eyes and head in one: `see` gives what `chunk` takes.
+    """
+
+    needs_picture = True
+
+    def __init__(self, bundle, tool, size):
+        head = tomllib.loads((bundle / "model.toml").read_text())["heads"]["policy"]
+        self.spec = head["policy"]
+        foreign = {channel["unit"] for channel in self.spec["actions"] + self.spec.get("state", [])} - {"m", "m/s", "rad/s", "1"}
+        if self.spec["space"] != "end-effector-velocity" or foreign:
+            raise SystemExit(f"{bundle}: expected end-effector velocities in SI units, got {self.spec['space']}, units {foreign}")
+        self.history = head["kind"].get("mlp-policy", {}).get("history", 1)
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([tool, "export", bundle, "--size", f"{size}x{size}", "--out", folder], check=True, stdout=subprocess.DEVNULL)
+            self.encoder = onnxruntime.InferenceSession(f"{folder}/backbone_{size}x{size}.onnx", providers=["CPUExecutionProvider"])
+            self.head = onnxruntime.InferenceSession(f"{folder}/policy_{size}x{size}.onnx", providers=["CPUExecutionProvider"])
+        self.inputs = [port.name for port in self.head.get_inputs()]
+        self.outputs = [port.name for port in self.head.get_outputs()]
+
+    def begin(self):
+        self.past = []
+
+    def scaled(self, channels, values, back):
+        """From the data's numbers to the network's, or back."""
+        centres, widths = np.array([centre_and_width(channel["scaling"]) for channel in channels]).reshape(-1, 2).T
+        values = np.asarray(values, float)
+        return values * widths + centres if back else (values - centres) / widths
+
+    def run(self, fed, past):
+        fed = dict(fed) | ({"past": np.stack(past)[None].astype(np.float32)} if "past" in self.inputs else {})
+        return dict(zip(self.outputs, self.head.run(None, {name: fed[name] for name in self.inputs})))
+
+    def see(self, picture, proprioception, _):
+        tokens = [port.name for port in self.encoder.get_outputs()]
+        fed = dict(zip(tokens, self.encoder.run(None, {"image": network_input(picture)})))
+        state = self.spec.get("state", [])
+        fed["state"] = self.scaled(state, proprioception, back=False)[None].astype(np.float32)
+        if "past" in self.inputs:
+            width = next(port.shape[2] for port in self.head.get_inputs() if port.name == "past")
+            now = self.run(fed, [np.zeros(width)] * (self.history - 1))["embedding"][0]
+            self.past = self.past or [now] * (self.history - 1)
+            fed, self.past = {**fed, "earlier": self.past}, [*self.past[1:], now]
+        return fed
+
+    def chunk(self, fed):
+        rows = self.run({name: value for name, value in fed.items() if name != "earlier"}, fed.get("earlier"))["actions"][0]
+        actions = np.array([self.scaled(self.spec["actions"], row, back=True)[ACTED] for row in rows])
+        actions[:, 3] = actions[:, 3].clip(0, 1)
+        return actions
+
+
+def centre_and_width(scaling):
+    """Of a channel's numbers: those that the network has as 0 and, more, as 1."""
+    if scaling == "none":
+        return 0.0, 1.0
+    if "mean-std" in scaling:
+        return scaling["mean-std"]["mean"], scaling["mean-std"]["std"]
+    least, greatest = scaling["min-max"]["min"], scaling["min-max"]["max"]
+    return (least + greatest) / 2, (greatest - least) / 2
+
+
+def network_input(picture):
+    mean, deviation = IMAGENET
+    return ((picture / 255.0 - mean) / deviation).astype(np.float32).transpose(2, 0, 1)[None]
+
+
 def episode(cell, eyes, policy, seed):
     cell.reset(seed)
     eyes.begin()
@@ -163,10 +233,18 @@ def table(results, tasks, columns, episodes, seeds):
                       f"mean of {seeds} seed{'s' if seeds > 1 else ''} of the head."])
 
 
+def keep(results, path):
+    if path:
+        path.write_text(json.dumps(results, indent=1))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demos", type=Path, required=True)
     parser.add_argument("--encoder", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--policy", action="append", default=[], metavar="NAME=BUNDLE",
+                        help="a bundle with a policy head; {task} in its name becomes the task's. It has one seed: that of its training")
+    parser.add_argument("--pixio", default="pixio", help="the tool, for --policy")
     parser.add_argument("--pool", choices=["mean", "concatenate"], default="mean", help="of the class tokens")
     parser.add_argument("--tasks", nargs="+", default=TASKS)
     parser.add_argument("--without", nargs="+", default=[], choices=["proprioception", "state"], help="controls to leave out")
@@ -181,6 +259,7 @@ def main():
     for given in arguments.encoder:
         name, _, folder = given.partition("=")
         makers[name] = lambda folder=folder: Eyes(Encoder(folder, arguments.size, arguments.pool))
+    deployed = dict(given.split("=", 1) for given in arguments.policy)
     results = json.loads(arguments.out.read_text()) if arguments.out and arguments.out.exists() else {}
     for task in arguments.tasks:
         cell = Cell(task, arguments.size, arguments.size)
@@ -197,10 +276,17 @@ def main():
                 rates.append(float(np.mean(done)))
                 print(f"{task:>24} {column:>16} seed {seed}: {sum(done)} of {len(done)}, {len(inputs)} rows, "
                       f"{time.process_time() - began:.0f} s of processor", file=sys.stderr, flush=True)
-                if arguments.out:
-                    arguments.out.write_text(json.dumps(results, indent=1))
+                keep(results, arguments.out)
+        for column, bundle in deployed.items():
+            rates = results.setdefault(task, {}).setdefault(column, [])
+            if not rates:
+                policy = Deployed(Path(bundle.format(task=task)), arguments.pixio, arguments.size)
+                done = [episode(cell, policy, policy, GOALS + number) for number in range(arguments.episodes)]
+                rates.append(float(np.mean(done)))
+                print(f"{task:>24} {column:>16} as trained: {sum(done)} of {len(done)}", file=sys.stderr, flush=True)
+                keep(results, arguments.out)
         cell.close()
-    print(table(results, arguments.tasks, list(makers), arguments.episodes, arguments.seeds))
+    print(table(results, arguments.tasks, [*makers, *deployed], arguments.episodes, arguments.seeds))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,139 @@
+"""`make demo-robot`: watches the simulated robot at work and `perception_node` beside it, and films both.
+
+Prints success, the depth's error against the simulation's truth, rates and latencies; writes out/demo-robot/robot.gif with camera, true
+depth, predicted depth and points side by side.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from PIL import Image as Picture
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, PointCloud2
+from std_srvs.srv import Trigger
+
+from pictures import array, depth_picture, points_picture
+
+PATIENCE = 600.0  # seconds of the wall clock
+LONGEST = 6.0  # simulated seconds of an episode
+AFTER = 0.5  # simulated seconds filmed after success
+KEPT = 300  # images whose counterpart is waited for
+SIDE = 256  # pixels of each picture of the film
+RELIABLE = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
+WARNING = "RANDOM WEIGHTS: stamps, rates and latency are real; the predicted depth means nothing"
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--episodes", type=int, required=True)
+parser.add_argument("--out", type=Path, required=True)
+parser.add_argument("--random", action="store_true", help="the bundle has random weights")
+parser.add_argument("--policy", action="store_true", help="policy_node drives: arm it")
+arguments = parser.parse_args()
+
+
+def stamp(message):
+    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+
+
+class Watcher:
+    def __init__(self):
+        self.node = rclpy.create_node("demo_robot")
+        self.now, self.frames, self.came, self.errors, self.ages, self.film, self.clients = 0, {}, {}, [], [], [], {}
+        self.filming, self.points = False, None
+        self.node.create_subscription(Clock, "/clock", self.on_clock, RELIABLE)
+        parts = {"image": "/camera/image", "truth": "/camera/depth/image_rect", "depth": "/demo/perception_node/depth/image_rect"}
+        for part, topic in parts.items():
+            self.node.create_subscription(Image, topic, lambda message, part=part: self.on_part(part, message), RELIABLE)
+        self.node.create_subscription(PointCloud2, "/demo/perception_node/points", self.on_points, RELIABLE)
+
+    def on_clock(self, message):
+        self.now = message.clock.sec * 10**9 + message.clock.nanosec
+
+    def on_points(self, message):
+        self.points = message
+
+    def on_part(self, part, message):
+        """When an image, its truth and its depth are there, they are compared."""
+        key = stamp(message)
+        frame = self.frames.setdefault(key, {})
+        frame[part], self.came[(key, part)] = message, time.monotonic()
+        if len(frame) == 3 and self.filming:
+            self.compare(key, frame)
+        for old in sorted(self.frames)[:-KEPT]:
+            del self.frames[old]
+
+    def compare(self, key, frame):
+        truth, depth = (array(frame[part], "<f4", 1)[..., 0] for part in ("truth", "depth"))
+        if truth.shape != depth.shape:
+            raise SystemExit(f"demo-robot: the depth is {depth.shape}, its truth {truth.shape}: use a bundle of 128x128")
+        known = np.isfinite(truth) & np.isfinite(depth)
+        self.errors.append(np.mean(np.abs(depth - truth)[known] / truth[known]))
+        self.ages.append(1000 * (self.came[(key, "depth")] - self.came[(key, "image")]))
+        span = (0.5, 2.5)
+        pictures = [array(frame["image"], np.uint8, 3), depth_picture(truth, span), depth_picture(depth, span)]
+        if self.points is not None:
+            pictures.append(points_picture(array(self.points, "<f4", 4), depth.shape[::-1]))
+        self.film.append(np.concatenate([np.asarray(Picture.fromarray(p).resize((SIDE, SIDE))) for p in pictures], axis=1))
+
+    def until(self, condition, what):
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > end:
+                raise SystemExit(f"demo-robot: no {what} within {PATIENCE:.0f} s")
+            rclpy.spin_once(self.node, timeout_sec=0.02)
+
+    def ask(self, service):
+        client = self.clients.setdefault(service, self.node.create_client(Trigger, service))
+        self.until(client.service_is_ready, service)
+        answer = client.call_async(Trigger.Request())
+        self.until(answer.done, f"answer of {service}")
+        return answer.result()
+
+    def episode(self):
+        if arguments.policy:
+            self.ask("/policy_node/disarm")
+        placed = self.ask("/robot/reset").message
+        if arguments.policy:
+            self.ask("/chunks/reset_policy")
+            self.ask("/policy_node/arm")
+        began, wall, done = self.now, time.monotonic(), None
+        while self.now < began + LONGEST * 1e9 and (done is None or self.now < done + AFTER * 1e9):
+            due = self.now + 50_000_000
+            self.until(lambda: self.now >= due, "time")
+            if done is None and self.ask("/robot/success").success:
+                done = self.now
+        seconds = (self.now - began) / 1e9
+        said = f"done after {(done - began) / 1e9:.1f} s" if done else "NOT done"
+        print(f"{placed}: {said}; real-time factor {seconds / (time.monotonic() - wall):.2f}", flush=True)
+        return done is not None
+
+    def write(self, path):
+        frames = [Picture.fromarray(frame).quantize(128, dither=Picture.Dither.NONE) for frame in self.film]
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=50, loop=0)
+
+
+def main():
+    rclpy.init()
+    watcher = Watcher()
+    print("demo-robot: waiting for the robot and for the first depth (the model is checked against its golden outputs first)", flush=True)
+    watcher.until(lambda: any(len(frame) == 3 for frame in watcher.frames.values()) and watcher.points, "depth")
+    watcher.filming, began, clock = True, time.monotonic(), watcher.now
+    done = sum(watcher.episode() for _ in range(arguments.episodes))
+    elapsed, simulated = time.monotonic() - began, (watcher.now - clock) / 1e9
+    of = lambda values, share: np.percentile(values, share)
+    print(f"\n{done} of {arguments.episodes} episodes done")
+    print(f"{len(watcher.errors)} depths in {elapsed:.0f} s ({simulated:.1f} s simulated, {20 * simulated:.0f} images); "
+          f"after their image p50 {of(watcher.ages, 50):.0f} ms, p99 {of(watcher.ages, 99):.0f} ms")
+    print(f"depth against the simulation's truth: AbsRel mean {np.mean(watcher.errors):.3f}, worst image {max(watcher.errors):.3f}")
+    watcher.write(arguments.out / "robot.gif")
+    print(f"film: {arguments.out / 'robot.gif'} ({len(watcher.film)} frames: camera, true depth, predicted depth, points)")
+    if arguments.random:
+        print(f"\n{WARNING}.\nPIXIO_BUNDLE=<bundle> make demo-robot runs a trained one.")
+    return 0 if done == arguments.episodes else 1
+
+
+sys.exit(main())
