@@ -4,7 +4,7 @@
 //! Debian packages does not, and sets no such variable.
 
 /// The message package that a ROS underlay of before may lack.
-const LATEST_PACKAGE: &str = "tf2_msgs";
+const LATEST_PACKAGE: &str = "control_msgs";
 
 fn main() {
     println!("cargo:rerun-if-env-changed=AMENT_PREFIX_PATH");

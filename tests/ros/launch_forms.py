@@ -10,6 +10,7 @@ import sys
 import types
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
+from pathlib import Path
 from unittest import mock
 
 import yaml
@@ -67,7 +68,8 @@ def kinds(*names):
     return {name: type(name, (Recorded,), {}) for name in names}
 
 
-ACTIONS = kinds("DeclareLaunchArgument", "OpaqueFunction", "SetEnvironmentVariable", "Node", "LaunchDescription")
+ACTIONS = kinds("DeclareLaunchArgument", "OpaqueFunction", "SetEnvironmentVariable", "Node", "LaunchDescription",
+                "IncludeLaunchDescription", "PythonLaunchDescriptionSource")
 
 
 class LaunchConfiguration:
@@ -80,7 +82,8 @@ class LaunchConfiguration:
 
 def stand_ins():
     classes = {**ACTIONS, "LaunchConfiguration": LaunchConfiguration}
-    modules = ("launch", "launch.actions", "launch.substitutions", "launch_ros", "launch_ros.actions")
+    modules = ("launch", "launch.actions", "launch.substitutions", "launch.launch_description_sources", "launch_ros",
+               "launch_ros.actions")
     return {name: types.SimpleNamespace(**classes) for name in modules}
 
 
@@ -97,6 +100,10 @@ def read_python(path, given, environment):
         context = {name: given.get(name, default) for name, (default, _) in declared.items()}
         found, set_variables = [], {}
         for action in actions:
+            if isinstance(action, ACTIONS["IncludeLaunchDescription"]):
+                [source] = action.values
+                passed = {name: perform(value, context) for name, value in action.named["launch_arguments"]}
+                found += started(Path(source.values[0]), passed, environment)
             if isinstance(action, ACTIONS["OpaqueFunction"]):
                 for made in action.named["function"](context):
                     if isinstance(made, ACTIONS["SetEnvironmentVariable"]):
@@ -104,6 +111,10 @@ def read_python(path, given, environment):
                     else:
                         found.append(python_node(made.named, set_variables))
     return declared, found
+
+
+def perform(value, context):
+    return value.perform(context) if isinstance(value, LaunchConfiguration) else value
 
 
 def python_node(named, set_variables):
@@ -124,7 +135,7 @@ def python_node(named, set_variables):
     )
 
 
-# The XML and YAML forms: both become (kind, attributes, remaps) in order.
+# The XML and YAML forms: both become (kind, attributes, remaps or an include's arguments) in order.
 
 def read_xml(path, given, environment):
     root = ElementTree.parse(path).getroot()
@@ -136,7 +147,7 @@ def read_yaml(path, given, environment):
     entries = []
     for entry in yaml.safe_load(path.read_text())["launch"]:
         [(kind, attributes)] = entry.items()
-        remaps = attributes.pop("remap", [])
+        remaps = attributes.pop("remap", attributes.pop("arg", []) if kind == "include" else [])
         entries.append((kind, attributes, remaps))
     return read_entries(entries, path, given, environment)
 
@@ -158,6 +169,9 @@ def read_entries(entries, path, given, environment):
             variables[attributes["name"]] = perform(attributes["value"])
         elif kind == "set_env":
             set_variables[attributes["name"]] = perform(attributes["value"])
+        elif kind == "include":
+            passed = {argument["name"]: perform(argument["value"]) for argument in remaps}
+            found += started(Path(perform(attributes["file"])), passed, environment)
         else:
             assert kind == "node", f"{path}: {kind} is not known here"
             found.append(written_node(attributes, remaps, perform, set_variables))

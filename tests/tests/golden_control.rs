@@ -1,6 +1,8 @@
-//! The limiter's rule against ros2_control's own results.
+//! The limiter's rule against ros2_control's own results, ensembling against LeRobot's.
 
-use control::{JointLimits, ros2_control};
+use std::sync::Arc;
+
+use control::{ActionChunk, ActionSpace, ChunkStore, Joint, JointLimits, RosTime, Strategy, ros2_control};
 
 #[derive(serde::Deserialize)]
 struct Golden {
@@ -45,6 +47,48 @@ fn limits_are_those_of_ros2_control() {
         let expected = ["position_low", "position_high", "velocity_low", "velocity_high"].map(number);
         for (came, expected) in positions.into_iter().chain(velocities).zip(expected) {
             assert!((came - expected).abs() < 1e-12, "case {index}: {came} {expected}");
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Ensembling {
+    /// Per step of the control loop: the chunk predicted there, action by action.
+    chunks: Vec<Vec<Vec<f64>>>,
+    cases: Vec<EnsemblingCase>,
+}
+
+#[derive(serde::Deserialize)]
+struct EnsemblingCase {
+    m: f64,
+    actions: Vec<Vec<f64>>,
+}
+
+#[test]
+fn ensembling_is_that_of_lerobot() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/act_ensembling.json"));
+    let golden: Ensembling = serde_json::from_str(&text.expect("golden file")).expect("golden file");
+    let limits = JointLimits {
+        min_position: -10.0,
+        max_position: 10.0,
+        max_velocity: 1.0,
+        max_acceleration: 1.0,
+        max_jerk: None,
+    };
+    let joints = ["a", "b"].map(|name| Joint { name: name.to_owned(), limits });
+    let space = Arc::new(ActionSpace::JointPositions(joints.to_vec()));
+    assert_eq!(golden.cases.len(), 3);
+    for case in &golden.cases {
+        let mut store = ChunkStore::new(space.clone(), Strategy::Ensemble { m: case.m });
+        for (step, (predicted, expected)) in golden.chunks.iter().zip(&case.actions).enumerate() {
+            let now = RosTime(0) + step as f64 * 0.02;
+            let chunk = ActionChunk::new(space.clone(), now, 0.02, predicted.concat()).expect("a chunk");
+            store.push(chunk, now, 1.0).expect("a chunk that is taken");
+            let mut came = [f64::NAN; 2];
+            assert!(store.action(now, &mut came));
+            let off = came.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            // LeRobot's weights are fp32.
+            assert!(off < 1e-6, "m {}, step {step}: expected {expected:?}, got {came:?}", case.m);
         }
     }
 }

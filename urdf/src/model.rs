@@ -50,10 +50,29 @@ impl Robot {
     /// XML that is none, numbers that are none, repeated or unknown names, anything but one tree, limits that are no
     /// limits, axes that are not of length 1, shapes without extent, and meshes that are missing or not STL.
     pub fn parse(text: &str, source_name: &str, meshes: &MeshFolders) -> Result<Self, RobotError> {
-        Self::checked(text, meshes).map_err(|fault| RobotError { source_name: source_name.to_owned(), fault })
+        Self::checked(text, Some(meshes))
+            .map_err(|fault| RobotError { source_name: source_name.to_owned(), fault })
     }
 
-    fn checked(text: &str, meshes: &MeshFolders) -> Result<Self, Fault> {
+    /// As [`Robot::read`], but links have no shapes: whoever only moves the robot needs no meshes.
+    ///
+    /// # Errors
+    /// What [`Robot::parse`] says of anything but shapes, or the file cannot be read.
+    pub fn read_without_shapes(path: &Path) -> Result<Self, RobotError> {
+        let source_name = path.display().to_string();
+        let text = read_text(path).map_err(|fault| RobotError { source_name: source_name.clone(), fault })?;
+        Self::parse_without_shapes(&text, &source_name)
+    }
+
+    /// As [`Robot::parse`], but links have no shapes.
+    ///
+    /// # Errors
+    /// What [`Robot::parse`] says of anything but shapes.
+    pub fn parse_without_shapes(text: &str, source_name: &str) -> Result<Self, RobotError> {
+        Self::checked(text, None).map_err(|fault| RobotError { source_name: source_name.to_owned(), fault })
+    }
+
+    fn checked(text: &str, meshes: Option<&MeshFolders>) -> Result<Self, Fault> {
         let extras = xml::check(text)?;
         let robot = urdf_rs::read_from_string(text).map_err(|error| Fault::Xml(error.to_string()))?;
         let index = unique("link", robot.links.iter().map(|link| &link.name))?;
@@ -63,7 +82,7 @@ impl Robot {
         check_mimics(&joints)?;
         let (root, order) = tree(&robot.links, &joints, &index)?;
         let links = robot.links.iter().map(|link| {
-            let shapes = Shape::of_link(link, meshes);
+            let shapes = meshes.map_or(Ok(Vec::new()), |meshes| Shape::of_link(link, meshes));
             shapes
                 .map(|shapes| Link { name: link.name.clone(), shapes })
                 .map_err(|problem| Fault::Shape { link: link.name.clone(), problem })

@@ -155,3 +155,15 @@ proptest! {
         prop_assert!((slid - nalgebra::Vector3::new(0.0, 0.0, second)).norm() < 1e-12);
     }
 }
+
+#[test]
+fn whoever_only_moves_the_robot_needs_no_meshes() {
+    let text = r#"<robot name="r"><link name="a"><collision><geometry><mesh filename="package://nowhere/a.dae"/></geometry>
+        </collision></link><link name="b"/><joint name="j" type="continuous"><parent link="a"/><child link="b"/>
+        <axis xyz="0 0 1"/><limit effort="1" velocity="2"/></joint></robot>"#;
+    assert!(Robot::parse(text, "text", &MeshFolders::default()).is_err());
+    let robot = Robot::parse_without_shapes(text, "text").unwrap();
+    assert_eq!(robot.joint("j").unwrap().limits.velocity, 2.0);
+    let broken = text.replace("velocity=\"2\"", "velocity=\"fast\"");
+    assert!(Robot::parse_without_shapes(&broken, "text").is_err());
+}

@@ -50,6 +50,8 @@ pub enum Preset {
     Text(&'static str),
     /// A list of texts.
     Texts(&'static [&'static str]),
+    /// A list of numbers.
+    Numbers(&'static [f64]),
 }
 
 /// Which values of its type a parameter may have.
@@ -59,7 +61,7 @@ pub enum Allowed {
     Any,
     /// Integers from the first to the second.
     Integers(i64, i64),
-    /// Numbers from the first to the second; NaN is none.
+    /// Numbers, or every number of a list, from the first to the second; NaN is none.
     Numbers(f64, f64),
     /// These texts.
     Choices(&'static [&'static str]),

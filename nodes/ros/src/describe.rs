@@ -40,6 +40,7 @@ fn parameter(declared: &Declared) -> Value {
         Preset::Number(value) => ("double", json!(value)),
         Preset::Text(text) => ("string", json!(text)),
         Preset::Texts(texts) => ("string_array", json!(texts)),
+        Preset::Numbers(values) => ("double_array", json!(values)),
     };
     let change = match declared.change {
         Change::AtStart => "at start",

@@ -9,6 +9,7 @@
 //! thread and takes the newest frames, cameras in turn; publishing, which the middleware may block, has its own
 //! thread and slots.
 
+pub mod action_chunk;
 pub mod body;
 pub mod camera;
 pub mod cdr;
@@ -25,6 +26,7 @@ pub mod lifecycle;
 pub mod names;
 pub mod parameters;
 pub mod perception;
+pub mod policy;
 pub mod qos;
 pub mod raw;
 pub mod recorder;
@@ -38,4 +40,4 @@ pub mod window;
 
 /// What every node of this crate declares.
 pub const REFERENCES: &[&declare::Reference] =
-    &[&camera::REFERENCE, &perception::REFERENCE, &recorder::REFERENCE];
+    &[&camera::REFERENCE, &perception::REFERENCE, &policy::REFERENCE, &recorder::REFERENCE];

@@ -191,6 +191,17 @@ impl Parameters {
         }
     }
 
+    /// A list of numbers.
+    ///
+    /// # Errors
+    /// When the table declares none of that name.
+    pub fn numbers(&self, name: &str) -> Result<Vec<f64>, ParameterError> {
+        match self.get(name) {
+            Some(ParameterValue::DoubleArray(values)) => Ok(values),
+            _ => Err(self.refuse(name, "a list of numbers")),
+        }
+    }
+
     /// Yes or no.
     ///
     /// # Errors
@@ -227,7 +238,7 @@ impl Parameters {
 
 /// The value that is stored when this one comes: a whole number counts as a number, and ROS gives an empty list no type.
 fn allow(declared: &Declared, came: ParameterValue) -> Result<ParameterValue, ParameterError> {
-    use ParameterValue::{Bool, Double, Integer, NotSet, String, StringArray};
+    use ParameterValue::{Bool, Double, DoubleArray, Integer, IntegerArray, NotSet, String, StringArray};
     let refused = |came: &ParameterValue| ParameterError::Value {
         name: declared.name.to_owned(),
         expected: expected(declared),
@@ -236,6 +247,10 @@ fn allow(declared: &Declared, came: ParameterValue) -> Result<ParameterValue, Pa
     let value = match (&declared.preset, came) {
         (Preset::Number(_), Integer(whole)) => Double(whole as f64),
         (Preset::Texts(_), NotSet) => StringArray(Vec::new()),
+        (Preset::Numbers(_), NotSet) => DoubleArray(Vec::new()),
+        (Preset::Numbers(_), IntegerArray(whole)) => {
+            DoubleArray(whole.iter().map(|value| *value as f64).collect())
+        }
         // rcl reads the plain words as numbers.
         (Preset::Text(_), Double(value)) if value.is_nan() => String("nan".to_owned()),
         (Preset::Text(_), Double(value)) if value == f64::INFINITY => String("inf".to_owned()),
@@ -248,10 +263,14 @@ fn allow(declared: &Declared, came: ParameterValue) -> Result<ParameterValue, Pa
             | (Preset::Number(_), Double(_))
             | (Preset::Text(_), String(_))
             | (Preset::Texts(_), StringArray(_))
+            | (Preset::Numbers(_), DoubleArray(_))
     );
     let allowed = match (&declared.allowed, &value) {
         (Allowed::Integers(from, to), Integer(value)) => (from..=to).contains(&value),
         (Allowed::Numbers(from, to), Double(value)) => (from..=to).contains(&value),
+        (Allowed::Numbers(from, to), DoubleArray(values)) => {
+            values.iter().all(|value| (from..=to).contains(&value))
+        }
         (Allowed::Choices(choices), String(text)) => choices.contains(&text.as_str()),
         (Allowed::Choices(choices), StringArray(texts)) => {
             texts.iter().all(|text| choices.contains(&text.as_str()))
@@ -270,12 +289,16 @@ pub(crate) fn expected(declared: &Declared) -> String {
         (_, Allowed::Choices(choices)) => format!("one of {}", choices.join(", ")),
         (_, Allowed::Texts { expected, .. }) => (*expected).to_owned(),
         (_, Allowed::Integers(from, to)) => format!("an integer of {from} to {to}{unit}"),
+        (Preset::Numbers(_), Allowed::Numbers(from, to)) => {
+            format!("a list of numbers of {from} to {to}{unit}")
+        }
         (_, Allowed::Numbers(from, to)) => format!("a number of {from} to {to}{unit}"),
         (Preset::Flag(_), _) => "true or false".to_owned(),
         (Preset::Integer(_), _) => format!("an integer{unit}"),
         (Preset::Number(_), _) => format!("a number{unit}"),
         (Preset::Text(_), _) => "a string".to_owned(),
         (Preset::Texts(_), _) => "a list of strings".to_owned(),
+        (Preset::Numbers(_), _) => format!("a list of numbers{unit}"),
     }
 }
 
@@ -296,6 +319,7 @@ pub(crate) mod tests {
             declared("engine", Preset::Text("onnx"), Allowed::Choices(&["onnx", "x"]), Change::Unconfigured),
             declared("threads", Preset::Integer(2), Allowed::Integers(1, 64), Change::AtStart),
             declared("cameras", Preset::Texts(&[]), Allowed::Any, Change::AtStart),
+            declared("corner", Preset::Numbers(&[]), Allowed::Numbers(-9.0, 9.0), Change::AtStart),
         ],
         topics: &[],
         services: &[],
@@ -313,6 +337,12 @@ pub(crate) mod tests {
             ("rate_hz", ParameterValue::Double(f64::NAN), "0.1 to 240, got NaN"),
             ("engine", ParameterValue::String("cuda".into()), "expected one of onnx, x, got \"cuda\""),
             ("threads", ParameterValue::Bool(true), "expected an integer of 1 to 64, got true"),
+            (
+                "corner",
+                ParameterValue::DoubleArray(vec![1.0, f64::NAN]),
+                "a list of numbers of -9 to 9, got [1",
+            ),
+            ("corner", ParameterValue::Double(1.0), "expected a list of numbers of -9 to 9, got 1"),
             ("threads", ParameterValue::NotSet, "expected an integer of 1 to 64, got nothing"),
             (
                 "bundel",
@@ -328,8 +358,13 @@ pub(crate) mod tests {
 
     #[test]
     fn what_was_not_set_has_its_default() {
-        let set = [("cameras", ParameterValue::NotSet), ("rate_hz", ParameterValue::Integer(5))];
+        let set = [
+            ("cameras", ParameterValue::NotSet),
+            ("rate_hz", ParameterValue::Integer(5)),
+            ("corner", ParameterValue::IntegerArray(vec![1, -2])),
+        ];
         let came = parameters(&set).unwrap();
+        assert_eq!(came.numbers("corner"), Ok(vec![1.0, -2.0]));
         assert_eq!(came.number("rate_hz"), Ok(5.0));
         assert_eq!(came.text("engine").as_deref(), Ok("onnx"));
         assert_eq!(came.texts("cameras"), Ok(vec![]));

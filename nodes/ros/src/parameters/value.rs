@@ -31,6 +31,7 @@ pub fn of_preset(preset: &Preset) -> ParameterValue {
         Preset::Texts(texts) => {
             ParameterValue::StringArray(texts.iter().map(|text| (*text).to_owned()).collect())
         }
+        Preset::Numbers(values) => ParameterValue::DoubleArray(values.to_vec()),
     }
 }
 
