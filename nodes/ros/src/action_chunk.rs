@@ -192,10 +192,11 @@ mod tests {
             change(&mut message);
             read(&message, space).unwrap_err().to_string()
         };
-        let cases: [(&dyn Fn(&mut JointTrajectory), &str); 7] = [
+        type Change<'a> = &'a dyn Fn(&mut JointTrajectory);
+        let cases: [(Change<'_>, &str); 7] = [
             (&|m| m.points[1].positions[1] = f64::NAN, "step 1, b: expected a finite number, got NaN"),
             (&|m| m.joint_names[1] = "c".into(), "expected [\"a\", \"b\"] in any order, got [\"a\", \"c\"]"),
-            (&|m| drop(m.points[2].positions.pop()), "point 2: expected 2 positions"),
+            (&|m| m.points[2].positions.truncate(1), "point 2: expected 2 positions"),
             (&|m| m.points[1].time_from_start.sec = 7, "point 1: expected time_from_start 0.2 s"),
             (&|m| m.points.clear(), "steps: expected 1 to"),
             (&|m| m.points.truncate(0), "got 0"),
