@@ -48,7 +48,7 @@ reference: setup ## write docs/reference.md from what the nodes declare
 	$(ENVIRONMENT); $(NODES); python scripts/reference.py $(TARGET) > docs/reference.md.new; \
 	  mv docs/reference.md.new docs/reference.md
 
-referees: setup ## checks against heavy third parties (PyTorch, transformers, MuJoCo); by hand
+referees: setup ## checks against heavy third parties (PyTorch, transformers, MuJoCo, TensorRT-RTX); by hand
 	$(ENVIRONMENT); $(NODES); tests/referees/run.sh
 
 bench: setup ## measurements side by side: recording against rclpy and mcap; by hand, on a quiet machine

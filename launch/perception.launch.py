@@ -19,7 +19,7 @@ SHARE = Path(__file__).resolve().parent
 # name, default, description
 ARGUMENTS = [
     ("bundle", "", "folder of the model bundle; empty: the parameter file's"),
-    ("engine", "", "onnx: ONNX Runtime on the CPU; empty: the parameter file's"),
+    ("engine", "", "onnx: ONNX Runtime on the CPU; tensorrt, tensorrt-rtx: NVIDIA GPUs; empty: the parameter file's"),
     ("cameras", "", "names of several cameras, for example [front, rear]; empty: the parameter file's, else one without a name"),
     ("image", "image", "image topic of a single camera"),
     ("camera_info", "camera_info", "camera info topic of a single camera"),

@@ -31,3 +31,5 @@ trap 'rm -rf "$sample"' EXIT
 # The simulated cell: its depth against MuJoCo's rays, its pictures against themselves, its expert against the tasks.
 tests/sim/setup.sh
 .pixio/sim/bin/python tests/sim/check.py
+# Real builds by the TensorRT-RTX library, and the kernels by two versions of NVRTC (400 MB).
+tests/referees/tensorrt_rtx.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The TensorRT-RTX library of PyPI (89 MB) builds every network for GPUs that are not there, and refuses hostile files; and NVRTC of
-# three CUDA versions compiles the kernels for every GPU it knows. Prints tables; fails if an assertion does.
+# two CUDA versions compiles the kernels for every GPU it knows. Prints tables; fails if an assertion does.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source .pixio/setup.bash
@@ -18,4 +18,4 @@ kernels() { PIXIO_NVRTC=$(find "$folder/nvrtc-$1" -name 'libnvrtc.so.1?' | head 
 kernels 12.6.85 compute_75 compute_87 compute_89
 kernels 12.9.86 compute_75 compute_87 compute_89 compute_101 compute_120
 export PIXIO_TENSORRT_RTX=$PWD/$folder/rtx/tensorrt_rtx_libs
-cargo test --release -q --workspace --test rtx_library -- --ignored --nocapture --test-threads 1 --skip layers
+cargo test --release -q --workspace --test rtx_library -- --ignored --nocapture --test-threads 1

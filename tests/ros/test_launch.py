@@ -13,7 +13,7 @@ from conftest import BIN, ROOT, Process
 LAUNCH = ROOT / "launch"
 # What every node has, and what follows from the machine rather than from a file of parameters.
 EVERY_NODE = {"use_sim_time"}
-NOT_IN_FILE = {"cameras", "onnxruntime"}
+NOT_IN_FILE = {"cameras", "onnxruntime", "tensorrt"}
 
 CASES = [
     {},

@@ -11,7 +11,7 @@ use perception::parity::{self, ParityReport};
 use tensorrt::cache::{Acceptance, MeasuredOutput};
 use tensorrt::{Certificate, Flavour, Library, Plans, Progress, Target, TensorRt, gate};
 
-use crate::engine::{ReferenceArguments, TensorRtArguments};
+use crate::engine::{ReferenceArguments, TensorRtArguments, tell_notices};
 use crate::{photographs, progress};
 
 /// Build a bundle's TensorRT engines into the cache, check them against golden, and certify them
@@ -22,15 +22,15 @@ pub struct Arguments {
     /// tensorrt (GPUs and Jetson) or tensorrt-rtx (RTX GPUs)
     #[arg(long, value_name = "tensorrt|tensorrt-rtx")]
     engine: Flavour,
-    /// Build for GPUs of these compute capabilities instead of this machine's, for example 86,89,120 (tensorrt-rtx only; needs
-    /// no GPU, so nothing is checked against golden)
+    /// Build for GPUs of these compute capabilities instead of this machine's, for example 86,89,120 (tensorrt-rtx only, which
+    /// knows no Jetson; needs no GPU, so nothing is checked against golden)
     #[arg(long, value_name = "SM,..", value_delimiter = ',')]
     target: Vec<i32>,
     /// Only this input size [default: all of the bundle's]
     #[arg(long, value_name = "WxH")]
     size: Vec<Size>,
-    /// Accept a TensorRT version known to compute wrongly, for this bundle and machine, if all photographs agree with the
-    /// reference engine
+    /// Accept a TensorRT version known to compute wrongly, for this bundle and machine, if all of at least 16 photographs agree
+    /// with the reference engine
     #[arg(long, requires = "photographs", conflicts_with = "target")]
     accept_known_bad: bool,
     /// Photographs (JPEG, PNG) or folders of them, for --accept-known-bad
@@ -49,8 +49,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let bundle = Bundle::open(&arguments.bundle)?;
     bundle.verify_weights()?;
-    let sizes =
-        if arguments.size.is_empty() { bundle.manifest().sizes.clone() } else { arguments.size.clone() };
+    let sizes = arguments.sizes(&bundle.manifest().sizes)?;
     check_kept(&bundle, &sizes)?;
     let built = if arguments.target.is_empty() {
         on_this_machine(arguments, &bundle, &sizes)
@@ -63,6 +62,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             Ok(ExitCode::from(130))
         }
         other => other,
+    }
+}
+
+impl Arguments {
+    /// The sizes to build for: those asked for, of the bundle's, which alone have golden outputs.
+    fn sizes(&self, of_bundle: &[Size]) -> Result<Vec<Size>> {
+        if let Some(size) = self.size.iter().find(|size| !of_bundle.contains(size)) {
+            let known = of_bundle.iter().map(Size::to_string).collect::<Vec<_>>().join(", ");
+            bail!("--size {size}: expected one of the bundle's sizes, {known}");
+        }
+        Ok(if self.size.is_empty() { of_bundle.to_vec() } else { self.size.clone() })
     }
 }
 
@@ -134,7 +144,7 @@ fn on_this_machine(arguments: &Arguments, bundle: &Bundle, sizes: &[Size]) -> Re
     let identity = engine.identity();
     println!("{} {} on {}, {}", identity.flavour, identity.version, identity.device, identity.precision);
     let report = parity::check(&mut engine, bundle, sizes)?;
-    engine.take_notices().iter().for_each(|notice| eprintln!("{notice}"));
+    tell_notices(&mut engine);
     certify(&engine, &report)?;
     println!("{report}");
     if !report.passed() {

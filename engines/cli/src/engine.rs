@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use network::{Bundle, Precision};
 use onnx::{OnnxOptions, OnnxRuntime};
-use perception::Either;
+use perception::{Either, Engine};
 use tensorrt::{Cache, Flavour, TensorRt, TensorRtOptions};
 
 use crate::progress;
@@ -119,10 +119,7 @@ impl EngineArguments {
 /// The engine that was chosen: the reference, or one on a GPU.
 pub type AnyEngine = Either<OnnxRuntime, TensorRt>;
 
-/// What the engine had to say since the last call of this.
-pub fn take_notices(engine: &mut AnyEngine) -> Vec<String> {
-    match engine {
-        Either::First(_) => Vec::new(),
-        Either::Second(engine) => engine.take_notices(),
-    }
+/// Tells on standard error what an engine has to say since the last time.
+pub fn tell_notices(engine: &mut impl Engine) {
+    engine.take_notices().iter().for_each(|notice| eprintln!("{notice}"));
 }

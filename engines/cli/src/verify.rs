@@ -8,7 +8,7 @@ use calibration::Size;
 use network::Bundle;
 use perception::{Engine, parity};
 
-use crate::engine::{EngineArguments, take_notices};
+use crate::engine::{EngineArguments, tell_notices};
 
 /// Check an engine against a bundle's golden outputs: error per output; exit code 1 when out of tolerance
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut engine = arguments.engine.start(&bundle)?;
     let sizes = if arguments.size.is_empty() { &bundle.manifest().sizes } else { &arguments.size };
     let report = parity::check(&mut engine, &bundle, sizes)?;
-    take_notices(&mut engine).iter().for_each(|notice| eprintln!("{notice}"));
+    tell_notices(&mut engine);
     let identity = engine.identity();
     println!("{} {} on {}, {}", identity.flavour, identity.version, identity.device, identity.precision);
     println!("{report}");

@@ -116,6 +116,13 @@ impl<A: Engine, B: Engine> Engine for Either<A, B> {
             _ => Err(foreign("download")),
         }
     }
+
+    fn take_notices(&mut self) -> Vec<String> {
+        match self {
+            Self::First(engine) => engine.take_notices(),
+            Self::Second(engine) => engine.take_notices(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -119,6 +119,12 @@ pub trait Engine {
     /// # Errors
     /// [`EngineError::Shape`] when `into` has not the tensor's number of values.
     fn download(&mut self, tensor: &Self::Tensor, into: &mut [f32]) -> Result<(), EngineError>;
+
+    /// What people should hear that happened since the last call of this, and is no error: an engine that was rebuilt and
+    /// why, a frame that cannot be captured into one graph. Engines that have nothing to say need not implement it.
+    fn take_notices(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Checks the shapes of the tensors that a network is loaded against.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use perception::EngineError;
 
 use crate::cuda::Device;
+use crate::layers::Layer;
 use crate::library::{Flavour, Library};
 use crate::messages::Logger;
 use crate::sys;
@@ -67,8 +68,8 @@ pub type Watch<'a> = dyn Fn(Progress<'_>) -> bool + Sync + 'a;
 pub struct Plan {
     library: Arc<Library>,
     handle: NonNull<c_void>,
-    /// The layers as the builder printed them.
-    pub layers: String,
+    /// The layers as the builder listed them; none if it did not.
+    pub layers: Vec<Layer>,
     /// What the library warned of.
     pub warnings: Vec<String>,
 }
@@ -134,7 +135,7 @@ pub fn build_plan(
     };
     if watching.stopped.load(std::sync::atomic::Ordering::Relaxed) {
         if let Some(handle) = NonNull::new(plan) {
-            drop(Plan { library: library.clone(), handle, layers: String::new(), warnings: vec![] });
+            drop(Plan { library: library.clone(), handle, layers: vec![], warnings: vec![] });
         }
         return Err(failed("the build was stopped".to_owned()));
     }
@@ -157,7 +158,9 @@ fn step(status: i32) -> &'static str {
         5 => "the ONNX file was not parsed",
         6 => "the ONNX file has no outputs",
         7 => "no builder configuration came",
-        8 => "a target was refused",
+        8 => {
+            "a target was refused (TensorRT-RTX knows no Jetson; engines for one are built on it, by TensorRT)"
+        }
         _ => "no plan was built",
     }
 }

@@ -12,6 +12,7 @@ use network::{Network, PrecisionSpec};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::layers::Layer;
 use crate::library::{Flavour, Version};
 
 /// The environment variable that names the cache's folder.
@@ -358,7 +359,7 @@ pub(crate) fn certificate(
     key: Key,
     plan: &[u8],
     build_secs: f64,
-    layers: &str,
+    layers: &[Layer],
     warnings: Vec<String>,
 ) -> Certificate {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -374,11 +375,10 @@ pub(crate) fn certificate(
     }
 }
 
-/// Counts the kernels of the builder's list, whose lines read `Layer(<kind>): ...`.
-fn kernels(layers: &str) -> BTreeMap<String, usize> {
+/// Counts layers by kind.
+fn kernels(layers: &[Layer]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    let kinds = layers.lines().filter_map(|line| line.trim_start().strip_prefix("Layer(")?.split(')').next());
-    kinds.for_each(|kind| *counts.entry(kind.to_owned()).or_insert(0) += 1);
+    layers.iter().for_each(|layer| *counts.entry(layer.kind.clone()).or_insert(0) += 1);
     counts
 }
 
@@ -414,8 +414,9 @@ mod tests {
     }
 
     fn stored(cache: &Cache, key: &Key, plan: &[u8]) {
-        let layers = "Engine Layer Information:\nLayer(gemm): a\nLayer(gemm): b\n Layer(_gemm_mha_v2): c";
-        cache.put(&certificate(key.clone(), plan, 1.5, layers, vec![]), plan).unwrap();
+        let layer = |kind: &str| Layer { kind: kind.to_owned(), ..Layer::default() };
+        let layers = ["gemm", "gemm", "_gemm_mha_v2"].map(layer);
+        cache.put(&certificate(key.clone(), plan, 1.5, &layers, vec![]), plan).unwrap();
     }
 
     #[test]

@@ -40,16 +40,19 @@ impl Device {
     /// # Errors
     /// When there is no driver, or it has no device.
     pub fn first() -> Result<Arc<Self>, CudaError> {
-        let missing = |reason: &str| CudaError { call: "start", reason: reason.to_owned() };
+        let missing = |reason: &str| CudaError { call: "looking for a GPU", reason: reason.to_owned() };
         // SAFETY: looks for libcuda; cudarc would panic on the first call without it.
         if !unsafe { sys::is_culib_present() } {
             return Err(missing(
-                "there is no libcuda.so: no NVIDIA driver is installed (in a container: none was passed in)",
+                "there is no libcuda.so; install NVIDIA's driver (a container gets it by docker run --gpus all, on a Jetson \
+                 --runtime nvidia), or use the engine onnx",
             ));
         }
         result::init().map_err(at("cuInit"))?;
         if result::device::get_count().map_err(at("cuDeviceGetCount"))? < 1 {
-            return Err(missing("the driver is there, but no GPU"));
+            return Err(missing(
+                "the driver is there, but no GPU: nvidia-smi shows why; or use the engine onnx",
+            ));
         }
         let handle = result::device::get(0).map_err(at("cuDeviceGet"))?;
         let name = result::device::get_name(handle).map_err(at("cuDeviceGetName"))?;

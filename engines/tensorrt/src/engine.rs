@@ -11,7 +11,7 @@ use crate::build::{Progress, Target};
 use crate::cache::{Cache, Certificate};
 use crate::cuda::{CudaError, Device, Memory, Stream};
 use crate::frames::Frames;
-use crate::gate::{Verdict, judge};
+use crate::gate::{Verdict, judge, remedy};
 use crate::library::{Flavour, Library};
 use crate::plans::Plans;
 use crate::queue::{Queue, Running, Step, run_error};
@@ -119,7 +119,7 @@ impl TensorRt {
                 let (describe, precision) = (target.describe(), options.precision.name());
                 let accepted = options.cache.accepted(&options.model, known, &describe, precision);
                 if !accepted && !options.is_on_trial {
-                    return Err(flavour.unavailable(reason));
+                    return Err(flavour.unavailable(format!("{reason}; {}", remedy())));
                 }
                 notices.push(format!("a version known to be bad is used: {reason}"));
             }
@@ -137,13 +137,6 @@ impl TensorRt {
         let plans = Plans { library, cache, target, precision, kept, model };
         let (scratch, certificates) = (None, Vec::new());
         Ok(Self { identity, queue, frames, scratch, runtime, plans, device, notices, certificates, watch })
-    }
-
-    /// What there was to say since the last call of this: rebuilt engines and why, sequences without a CUDA graph.
-    pub fn take_notices(&mut self) -> Vec<String> {
-        let mut notices = std::mem::take(&mut self.notices);
-        notices.extend(self.queue.take_notices());
-        notices
     }
 
     /// Sequences of steps that ran so far, and whether each is one CUDA graph.
@@ -283,5 +276,11 @@ impl Engine for TensorRt {
         tensor.check_len(into.len())?;
         self.device.bind().map_err(|error| run_error("download", &error))?;
         self.queue.read(&tensor.memory, into)
+    }
+
+    fn take_notices(&mut self) -> Vec<String> {
+        let mut notices = std::mem::take(&mut self.notices);
+        notices.extend(self.queue.take_notices());
+        notices
     }
 }

@@ -13,7 +13,7 @@ pub enum Verdict {
     Good,
     /// Something that should not matter here, to be told.
     Warn(String),
-    /// Wrong numbers; refused unless many photographs showed otherwise on the very machine.
+    /// Wrong numbers; refused unless many photographs showed otherwise on the very machine. [`remedy`] says what to do.
     KnownBad(String),
 }
 
@@ -22,19 +22,27 @@ pub const LEAST_PHOTOGRAPHS: usize = 16;
 
 /// What is known of a version of a library.
 pub fn judge(flavour: Flavour, version: Version) -> Verdict {
+    let bad = |why: &str| {
+        let computes = "is known to compute wrong vision transformer features";
+        Verdict::KnownBad(format!("TensorRT {version} {computes} (NVIDIA/TensorRT {why})"))
+    };
     match (flavour, version.major, version.minor) {
-        (Flavour::TensorRt, 10, 3 | 4) => Verdict::KnownBad(format!(
-            "TensorRT {version} is known to compute wrong vision transformer features (NVIDIA/TensorRT issues 4419, 4723, \
-             4742); JetPack 6 ships 10.3: use JetPack 7.2 (10.16) or later. `pixio build --accept-known-bad \
-             --photographs DIR` accepts it for one bundle and one machine when at least {LEAST_PHOTOGRAPHS} photographs agree \
-             with the reference engine"
-        )),
+        (Flavour::TensorRt, 10, 3) => bad("issues 4419, 4723; JetPack 6.1 and 6.2 ship it"),
+        (Flavour::TensorRt, 10, 4) => bad("issue 4742: in fp32 too"),
         (Flavour::TensorRt, 10, 7) => Verdict::Warn(format!(
             "TensorRT {version} is known to compute a fused attention operator wrongly (NVIDIA/TensorRT issue 4333); the \
              networks here write attention out, and parity is checked at every start"
         )),
         _ => Verdict::Good,
     }
+}
+
+/// What to do about a version that is known to be bad.
+pub fn remedy() -> String {
+    format!(
+        "use TensorRT 10.16 or later (JetPack 7.2); or `pixio build --accept-known-bad --photographs DIR`, which accepts it for \
+         one bundle and one machine when at least {LEAST_PHOTOGRAPHS} photographs agree with the reference engine"
+    )
 }
 
 #[cfg(test)]

@@ -38,21 +38,24 @@ impl Flavour {
     }
 
     /// Names that people know it by.
-    fn title(self) -> &'static str {
+    pub fn title(self) -> &'static str {
         match self {
             Self::TensorRt => "TensorRT",
             Self::TensorRtRtx => "TensorRT-RTX",
         }
     }
 
+    /// Names of the library and its ONNX parser, as far as before `.so`.
+    pub fn libraries(self) -> [&'static str; 2] {
+        match self {
+            Self::TensorRt => ["libnvinfer", "libnvonnxparser"],
+            Self::TensorRtRtx => ["libtensorrt_rtx", "libtensorrt_onnxparser_rtx"],
+        }
+    }
+
     /// File names of the library and its ONNX parser, of a major version.
     fn files(self, major: i32) -> [String; 2] {
-        match self {
-            Self::TensorRt => [format!("libnvinfer.so.{major}"), format!("libnvonnxparser.so.{major}")],
-            Self::TensorRtRtx => {
-                [format!("libtensorrt_rtx.so.{major}"), format!("libtensorrt_onnxparser_rtx.so.{major}")]
-            }
-        }
+        self.libraries().map(|library| format!("{library}.so.{major}"))
     }
 
     /// An error that says what is missing.
@@ -118,7 +121,7 @@ impl std::fmt::Display for Version {
 
 /// Why a loaded library does not suit the headers, if so. Within a major version TensorRT only appends to its classes;
 /// TensorRT-RTX promises nothing across minor versions.
-fn misfit(flavour: Flavour, headers: Version, library: Version) -> Option<String> {
+pub fn misfit(flavour: Flavour, headers: Version, library: Version) -> Option<String> {
     let same_minor = flavour == Flavour::TensorRt || headers.minor == library.minor;
     if headers.major == library.major && same_minor {
         return None;
@@ -165,8 +168,8 @@ impl Library {
             let function = loaded.get::<sys::LibraryVersion>(b"getInferLibVersion\0");
             function.map(|function| Version::from_number(function()))
         };
-        let version =
-            version.map_err(|error| flavour.unavailable(format!("{}: {error}", library.display())))?;
+        let version = version
+            .map_err(|error| flavour.unavailable(format!("{}: {}", library.display(), reason(&error))))?;
         if let Some(reason) = misfit(flavour, headers, version) {
             return Err(flavour.unavailable(reason));
         }
@@ -209,12 +212,18 @@ fn load(flavour: Flavour, path: &Path) -> Result<libloading::Library, EngineErro
     // SAFETY: the initialisers of NVIDIA's libraries run; they are what the user asked for by name.
     unsafe { libloading::Library::new(path) }.map_err(|error| {
         flavour.unavailable(format!(
-            "cannot load {}: {error}; install {}, or name the folder of its libraries in {}",
+            "cannot load {}: {}; install {}, or name the folder of its libraries in {}",
             path.display(),
+            reason(&error),
             flavour.title(),
             flavour.variable()
         ))
     })
+}
+
+/// What the loader said, for example which other library is missing; the error itself says only who was asked.
+fn reason(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn symbol(
@@ -227,7 +236,7 @@ fn symbol(
     let found = unsafe { library.get::<*mut c_void>(name.as_bytes()) };
     // SAFETY: as above.
     found.map(|symbol| unsafe { symbol.try_as_raw_ptr().unwrap_or(std::ptr::null_mut()) }).map_err(|error| {
-        flavour.unavailable(format!("{}: expected the function {name}: {error}", path.display()))
+        flavour.unavailable(format!("{}: expected the function {name}: {}", path.display(), reason(&error)))
     })
 }
 
@@ -265,8 +274,13 @@ mod tests {
     fn an_absent_library_is_named_with_the_remedy() {
         for flavour in Flavour::ALL {
             let error = Library::open(flavour, Some(Path::new("/nowhere"))).unwrap_err().to_string();
-            let remedy = if flavour.headers().is_ok() { "/nowhere/lib" } else { "headers" };
-            assert!(error.contains(remedy) && error.contains(flavour.name()), "{error}");
+            let remedies = if flavour.headers().is_ok() {
+                ["/nowhere/lib", "No such file"]
+            } else {
+                ["headers", "build this"]
+            };
+            let told = remedies.iter().all(|remedy| error.contains(remedy)) && error.contains(flavour.name());
+            assert!(told, "{error}");
         }
     }
 }

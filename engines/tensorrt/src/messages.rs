@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use perception::EngineError;
 
+use crate::layers::{self, Layer};
 use crate::library::Library;
 
 /// Lines kept of each kind; a library may say the same thing for every frame.
@@ -14,9 +15,6 @@ const MOST_LINES: usize = 100;
 
 /// The longest list of layers that is kept, in bytes.
 const MOST_LAYER_BYTES: usize = 16 << 20;
-
-/// A list of layers begins with this.
-const LAYERS: &str = "Engine Layer Information:";
 
 #[derive(Debug, Default)]
 struct Said {
@@ -31,7 +29,7 @@ impl Said {
             ..=1 => &mut self.errors,
             2 => &mut self.warnings,
             _ => {
-                if text.contains(LAYERS) && self.layers.len() + text.len() <= MOST_LAYER_BYTES {
+                if layers::is_list(text) && self.layers.len() + text.len() <= MOST_LAYER_BYTES {
                     self.layers.push_str(text);
                 }
                 return;
@@ -92,9 +90,9 @@ impl Logger {
         self.with(|said| said.warnings.drain(..).collect())
     }
 
-    /// The list of layers since the last call of this; empty if none was printed.
-    pub fn take_layers(&self) -> String {
-        self.with(|said| std::mem::take(&mut said.layers))
+    /// The layers that were listed since the last call of this; none if no list was printed.
+    pub fn take_layers(&self) -> Vec<Layer> {
+        layers::read(&self.with(|said| std::mem::take(&mut said.layers)))
     }
 }
 

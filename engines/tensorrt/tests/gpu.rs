@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use calibration::Size;
 use network::{Bundle, Precision, PrecisionSpec};
-use perception::{Encoding, ImageView, Pipeline, Wanted, parity};
+use perception::{Encoding, Engine, ImageView, Pipeline, Wanted, parity};
 use tensorrt::{Cache, Flavour, TensorRt, TensorRtOptions};
 use tests::conformance;
 

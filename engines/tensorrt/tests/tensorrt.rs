@@ -10,6 +10,7 @@ mod checks;
 mod standins;
 
 use network::Precision;
+use perception::Engine;
 use standins::stand_in;
 use tensorrt::{Flavour, TensorRt};
 

@@ -14,6 +14,7 @@ use network::Bundle;
 use pixio_ros::declare::Reference;
 use pixio_ros::perception::{self, Settings};
 use pixio_ros::ros_node::RosNode;
+use pixio_ros::rosout::Logger;
 use pixio_ros::spin::Stop;
 
 fn main() -> ExitCode {
@@ -30,7 +31,7 @@ fn start(ros: &mut RosNode, stop: &Stop) -> Result<()> {
         std::env::var("PIXIO_TEST_DRIFT").map_or(Ok(0.0), |text| text.parse()).context("PIXIO_TEST_DRIFT")?;
     let engine = Dummy::default().with_delay(Duration::from_millis(200)).with_drift(drift);
     let (watched, done) = (engine.clone(), Stop::default());
-    let make_engine = move |settings: &mut Settings| {
+    let make_engine = move |settings: &mut Settings, _: &Logger| {
         copy_with_dummy_golden(&settings.bundle, &golden)?;
         settings.bundle.clone_from(&golden);
         Ok(engine.clone())

@@ -16,6 +16,7 @@ use network::{Bundle, Network};
 use pixio_ros::declare::Reference;
 use pixio_ros::perception::{self, Settings};
 use pixio_ros::ros_node::RosNode;
+use pixio_ros::rosout::Logger;
 use pixio_ros::spin::Stop;
 
 fn main() -> ExitCode {
@@ -28,7 +29,7 @@ static REFERENCE: Reference = Reference { name: "true_depth", ..perception::REFE
 fn start(ros: &mut RosNode, stop: &Stop) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let golden = folder.path().to_owned();
-    let make_engine = move |settings: &mut Settings| {
+    let make_engine = move |settings: &mut Settings, _: &Logger| {
         let engine = TrueDepth::default();
         for name in ["model.toml", "weights.safetensors"] {
             let from = settings.bundle.join(name);

@@ -1,25 +1,36 @@
 //! What networks could run on: ONNX Runtime, NVIDIA's driver, TensorRT.
 
-use super::machine::Machine;
+use perception::EngineError;
+use tensorrt::gate::{self, Verdict};
+use tensorrt::library::misfit;
+use tensorrt::{Flavour, Version};
+
+use super::machine::{Library, Machine};
 use super::report::{Area, Check};
 
-/// Versions of TensorRT that are known to compute vision transformers wrongly, with where that is told.
-const KNOWN_BAD: [([u32; 2], &str); 2] = [
-    ([10, 3], "NVIDIA/TensorRT issues 4419, 4723; JetPack 6.2 ships it"),
-    ([10, 4], "NVIDIA/TensorRT issue 4742: wrong in fp32 too"),
-];
-/// Versions of which something is known that the networks here avoid.
-const DOUBTFUL: [([u32; 2], &str); 1] =
-    [([10, 7], "wrong fused attention (NVIDIA/TensorRT issue 4333); the networks here write attention out")];
-const OLDEST_MAJOR: u32 = 10;
+/// The first TensorRT whose networks can be typed as a whole.
+const OLDEST_MAJOR: i32 = 10;
 
 /// The engine that must work; the others may be absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Wanted {
     /// ONNX Runtime on the CPU
     Onnx,
-    /// TensorRT on an NVIDIA GPU
+    /// TensorRT on an NVIDIA GPU or Jetson
     Tensorrt,
+    /// TensorRT-RTX on an NVIDIA RTX GPU
+    TensorrtRtx,
+}
+
+impl Wanted {
+    fn is_on_gpu(self) -> bool {
+        self != Self::Onnx
+    }
+
+    /// The library to look for; which of the two matters little where neither is needed.
+    pub fn flavour(self) -> Flavour {
+        if self == Self::TensorrtRtx { Flavour::TensorRtRtx } else { Flavour::TensorRt }
+    }
 }
 
 /// The check of ONNX Runtime; `started` is its version and device, or why it does not start.
@@ -57,7 +68,7 @@ fn devices(machine: &Machine) -> Vec<String> {
 
 /// The check of NVIDIA's driver.
 pub fn cuda(machine: &Machine, wanted: Wanted) -> Check {
-    let needed = wanted == Wanted::Tensorrt;
+    let needed = wanted.is_on_gpu();
     let devices = devices(machine);
     let version = machine.read("/proc/driver/nvidia/version").and_then(|text| driver_version(&text));
     match (devices.as_slice(), machine.library("libcuda")) {
@@ -101,37 +112,81 @@ fn driver_version(text: &str) -> Option<String> {
     words.into_iter().find(version).map(str::to_owned)
 }
 
-/// The check of TensorRT.
-pub fn tensorrt(machine: &Machine, wanted: Wanted) -> Check {
-    let needed = wanted == Wanted::Tensorrt;
-    let upgrade = "use TensorRT 10.16 or later (JetPack 7.2), or the engine onnx; pixio verify tells whether numbers are right";
-    let Some(library) = machine.library("libnvinfer") else {
-        if !needed && devices(machine).is_empty() {
-            return Check::ok(Area::Tensorrt, "not there, and no GPU that could use it");
-        }
-        let remedy = "install it: sudo apt install tensorrt (JetPack, or NVIDIA's CUDA repository), and see that its folder is \
-                      in /etc/ld.so.conf.d or LD_LIBRARY_PATH";
-        return Check::lacking(needed, Area::Tensorrt, "TensorRT (libnvinfer.so.10) is not there", remedy);
-    };
-    let [major, minor, ..] = library.version[..] else {
-        let found = format!("{}: its name does not tell the version", library.path.display());
-        return Check::warn(Area::Tensorrt, found, "pixio verify tells whether its numbers are right");
-    };
-    let version = library.version.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
-    let known = |table: &[([u32; 2], &'static str)]| {
-        table.iter().find(|(bad, _)| *bad == [major, minor]).map(|(_, reason)| *reason)
-    };
-    if major < OLDEST_MAJOR {
-        let found = format!("TensorRT {version}: expected {OLDEST_MAJOR} or later");
-        Check::lacking(needed, Area::Tensorrt, found, upgrade)
-    } else if let Some(reason) = known(&KNOWN_BAD) {
-        let found = format!("TensorRT {version} is known to compute vision transformers wrongly ({reason})");
-        Check::lacking(needed, Area::Tensorrt, found, upgrade)
-    } else if let Some(reason) = known(&DOUBTFUL) {
-        Check::warn(Area::Tensorrt, format!("TensorRT {version}: {reason}"), upgrade)
-    } else {
-        Check::ok(Area::Tensorrt, format!("TensorRT {version} ({})", library.path.display()))
+/// The check of TensorRT, or of TensorRT-RTX if that is wanted; `headers` are those that this program was built against.
+pub fn tensorrt(machine: &Machine, wanted: Wanted, headers: Result<Version, EngineError>) -> Check {
+    let (needed, flavour) = (wanted.is_on_gpu(), wanted.flavour());
+    if !needed && devices(machine).is_empty() {
+        return Check::ok(Area::Tensorrt, "not asked for, and no GPU that could use it");
     }
+    let lacking = |found: String, remedy: &str| Check::lacking(needed, Area::Tensorrt, found, remedy);
+    let [engine, parser] = flavour.libraries();
+    let (Some(library), Some(_)) =
+        (machine.library_of(flavour.variable(), engine), machine.library_of(flavour.variable(), parser))
+    else {
+        let found = format!("{} ({engine}.so and {parser}.so) is not there", flavour.title());
+        return lacking(found, &install(flavour));
+    };
+    let headers = match headers {
+        Ok(headers) => headers,
+        Err(error) => return lacking(error.to_string(), &build_again(flavour)),
+    };
+    let Some(version) = version(&library) else {
+        let found = format!("{}: its name does not tell the version", library.path.display());
+        return Check::warn(
+            Area::Tensorrt,
+            found,
+            "pixio verify tells whether it suits and its numbers are right",
+        );
+    };
+    if flavour == Flavour::TensorRt && version.major < OLDEST_MAJOR {
+        return lacking(format!("TensorRT {version}: expected {OLDEST_MAJOR} or later"), &gate::remedy());
+    }
+    let verdict = gate::judge(flavour, version);
+    if let Verdict::KnownBad(reason) = verdict {
+        return lacking(reason, &gate::remedy());
+    }
+    if let Some(reason) = misfit(flavour, headers, version) {
+        return lacking(reason, &build_again(flavour));
+    }
+    match verdict {
+        Verdict::Warn(reason) => {
+            Check::warn(Area::Tensorrt, reason, "pixio verify tells whether its numbers are right")
+        }
+        _ => Check::ok(Area::Tensorrt, format!("{} {version} ({})", flavour.title(), library.path.display())),
+    }
+}
+
+fn install(flavour: Flavour) -> String {
+    let variable = flavour.variable();
+    match flavour {
+        Flavour::TensorRt => format!(
+            "install it: sudo apt install tensorrt (JetPack, or NVIDIA's CUDA repository), and see that its folder is in \
+             /etc/ld.so.conf.d or LD_LIBRARY_PATH, or name it in {variable}"
+        ),
+        Flavour::TensorRtRtx => {
+            format!(
+                "pip install tensorrt_rtx_cu12_libs, or NVIDIA's archive, and name its folder of libraries in {variable}"
+            )
+        }
+    }
+}
+
+fn build_again(flavour: Flavour) -> String {
+    match flavour {
+        Flavour::TensorRt => "install the headers of the library that is here (sudo apt install tensorrt-dev; unset \
+                              TENSORRT_INCLUDE_DIR) and build this program again"
+            .to_owned(),
+        Flavour::TensorRtRtx => {
+            "set TENSORRT_RTX_INCLUDE_DIR to the headers of the library that is here, and build this program again".to_owned()
+        }
+    }
+}
+
+/// The version that a library's name tells, if it does.
+fn version(library: &Library) -> Option<Version> {
+    let numbers: Vec<i32> = library.version.iter().map_while(|number| i32::try_from(*number).ok()).collect();
+    let [major, minor, ref rest @ ..] = numbers[..] else { return None };
+    Some(Version { major, minor, patch: rest.first().copied().unwrap_or(0) })
 }
 
 #[cfg(test)]
@@ -176,27 +231,68 @@ mod tests {
         }
     }
 
+    /// Headers that suit every library but those of another major version.
+    const HEADERS: Version = Version { major: 10, minor: 16, patch: 2 };
+
+    /// A machine with a GPU and these files in a folder of libraries.
+    fn with_libraries(files: &[&str]) -> (Machine, tempfile::TempDir) {
+        let paths: Vec<_> = files.iter().map(|file| format!("/usr/local/cuda/lib64/{file}")).collect();
+        let files: Vec<_> = paths.iter().map(|path| (path.as_str(), "")).collect();
+        stand_in(&[], &[&files[..], &[GPU]].concat())
+    }
+
     #[test]
     fn bad_versions_of_tensorrt_are_named() {
         let cases: &[(&str, Status, Status, &str)] = &[
             ("libnvinfer.so.10.16.2", Status::Ok, Status::Ok, "TensorRT 10.16.2"),
-            ("libnvinfer.so.10.3.0", Status::Warn, Status::Fail, "JetPack 6.2"),
+            ("libnvinfer.so.10.3.0", Status::Warn, Status::Fail, "JetPack 6.1 and 6.2"),
             ("libnvinfer.so.10.4.0", Status::Warn, Status::Fail, "4742"),
             ("libnvinfer.so.10.7.0", Status::Warn, Status::Warn, "4333"),
             ("libnvinfer.so.8.6.1", Status::Warn, Status::Fail, "expected 10 or later"),
+            ("libnvinfer.so.11.4.0", Status::Warn, Status::Fail, "expected the same major version"),
             ("libnvinfer.so.10", Status::Warn, Status::Warn, "does not tell the version"),
             ("libother.so", Status::Warn, Status::Fail, "not there"),
         ];
         for (file, on_cpu, on_gpu, words) in cases {
-            let path = format!("/usr/local/cuda/lib64/{file}");
-            let (machine, _root) = stand_in(&[], &[GPU, (&path, "")]);
+            let (machine, _root) = with_libraries(&[file, "libnvonnxparser.so.10"]);
             for (wanted, status) in [(Wanted::Onnx, on_cpu), (Wanted::Tensorrt, on_gpu)] {
-                let check = tensorrt(&machine, wanted);
+                let check = tensorrt(&machine, wanted, Ok(HEADERS));
                 assert_eq!((check.status, check.found.contains(words)), (*status, true), "{check}");
             }
         }
         let (machine, _root) = stand_in(&[], &[]);
-        assert_eq!(tensorrt(&machine, Wanted::Onnx).status, Status::Ok, "no GPU could use it");
+        assert_eq!(tensorrt(&machine, Wanted::Onnx, Ok(HEADERS)).status, Status::Ok, "no GPU could use it");
+    }
+
+    #[test]
+    fn what_else_tensorrt_needs_is_named_with_the_remedy() {
+        let (machine, _root) = with_libraries(&["libnvinfer.so.10.16.2"]);
+        let check = tensorrt(&machine, Wanted::Tensorrt, Ok(HEADERS));
+        assert_eq!(
+            (check.status, check.found.contains("libnvonnxparser.so")),
+            (Status::Fail, true),
+            "{check}"
+        );
+        let (machine, _root) = with_libraries(&["libnvinfer.so.10.16.2", "libnvonnxparser.so.10"]);
+        let without = || Err(EngineError::Unavailable { flavour: "tensorrt", reason: "no headers".into() });
+        let check = tensorrt(&machine, Wanted::Tensorrt, without());
+        assert_eq!((check.status, check.found.contains("no headers")), (Status::Fail, true), "{check}");
+        assert!(check.remedy.is_some_and(|remedy| remedy.contains("tensorrt-dev")));
+    }
+
+    #[test]
+    fn tensorrt_rtx_is_looked_for_in_its_own_folder() {
+        let (library, parser) =
+            ("/opt/rtx/libtensorrt_rtx.so.1.7.1", "/opt/rtx/libtensorrt_onnxparser_rtx.so.1");
+        let headers = |minor| Ok(Version { major: 1, minor, patch: 0 });
+        let files = [GPU, (library, ""), (parser, "")];
+        let (machine, _root) = stand_in(&[("PIXIO_TENSORRT_RTX", "/opt/rtx")], &files);
+        let check = tensorrt(&machine, Wanted::TensorrtRtx, headers(7));
+        assert_eq!((check.status, check.found.contains("TensorRT-RTX 1.7.1")), (Status::Ok, true), "{check}");
+        assert_eq!(tensorrt(&machine, Wanted::TensorrtRtx, headers(6)).status, Status::Fail);
+        let (machine, _root) = stand_in(&[], &files);
+        let check = tensorrt(&machine, Wanted::TensorrtRtx, headers(7));
+        assert_eq!((check.status, check.found.contains("is not there")), (Status::Fail, true), "{check}");
     }
 
     #[test]

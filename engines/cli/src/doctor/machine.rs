@@ -104,6 +104,14 @@ impl Machine {
         folders.iter().find_map(|folder| self.library_in(folder, name))
     }
 
+    /// The library of that name in the folder that a variable names, if it does, else where the loader looks.
+    pub fn library_of(&self, variable: &str, name: &str) -> Option<Library> {
+        match self.variable(variable) {
+            Some(folder) => self.library_in(Path::new(folder), name),
+            None => self.library(name),
+        }
+    }
+
     /// The library of that name in a folder: the file with the longest version.
     fn library_in(&self, folder: &Path, name: &str) -> Option<Library> {
         let start = format!("{name}.so");

@@ -91,7 +91,7 @@ impl Arguments {
             checks.push(engines::cuda(machine, self.engine));
         }
         if wanted(Area::Tensorrt) {
-            checks.push(engines::tensorrt(machine, self.engine));
+            checks.push(engines::tensorrt(machine, self.engine, self.engine.flavour().headers()));
         }
         if wanted(Area::Bundle) {
             checks.extend(self.bundle.as_deref().map(bundle));

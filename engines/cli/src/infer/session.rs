@@ -10,6 +10,7 @@ use perception::{CameraView, Encoding, ImageView, Outputs, Pipeline, ViewOptions
 use super::files::Files;
 use super::sheet::beside;
 use super::{Arguments, Kind};
+use crate::engine::tell_notices;
 
 /// Share of a frame in the range of distances that a video's colours show: the colours follow the scene, and do not flicker.
 const FOLLOW: f32 = 0.1;
@@ -50,6 +51,7 @@ impl<'a, E: perception::Engine> Session<'a, E> {
     pub fn picture(&mut self, photograph: &Photograph, stem: &str) -> Result<Option<RgbImage>> {
         self.shown = None;
         let pair = self.infer(photograph.size, &photograph.rgb, stem, true)?;
+        tell_notices(self.pipeline.engine());
         let image =
             |(rgb, size): (Vec<u8>, Size)| RgbImage::from_raw(size.width as u32, size.height as u32, rgb);
         pair.map(|pair| image(pair).context("picture of another size")).transpose()
@@ -60,7 +62,9 @@ impl<'a, E: perception::Engine> Session<'a, E> {
     /// # Errors
     /// As [`Session::picture`].
     pub fn frame(&mut self, size: Size, rgb: &[u8], stem: &str) -> Result<Option<(Vec<u8>, Size)>> {
-        self.infer(size, rgb, stem, false)
+        let pair = self.infer(size, rgb, stem, false)?;
+        tell_notices(self.pipeline.engine());
+        Ok(pair)
     }
 
     fn infer(

@@ -691,7 +691,9 @@ private:
             if (bad)
                 return nothing<IHostMemory>(mLogger, "buildSerializedNetwork");
             mLogger->log(ILogger::Severity::kWARNING, "stand-in: nothing was optimised");
-            mLogger->log(ILogger::Severity::kVERBOSE, "Engine Layer Information:\nLayer(standin): all");
+            mLogger->log(ILogger::Severity::kVERBOSE,
+                PIXIO_RTX ? "Layers:\nName: all_myl0_0, LayerType: standin, Inputs: [], Constants: [], Outputs: []"
+                          : "Engine Layer Information:\nLayer(standin): all");
             return good ? new HostMemory(planOf(static_cast<Network&>(network).tensors)) : nullptr;
         }
         Speaker mLogger;

@@ -153,6 +153,7 @@ impl<E: Engine> Inference<E> {
         if let Some(told) = told {
             camera.tell(told)?;
         }
+        self.pipeline.engine().take_notices().iter().for_each(|notice| self.logger.warn(notice));
         Ok(results)
     }
 }

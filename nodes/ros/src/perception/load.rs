@@ -73,6 +73,7 @@ fn self_test<E: Engine>(
     logger.info(format!("engine {flavour} {version} on {device}, {precision}"));
     let sizes = settings.network_size.map_or_else(|| bundle.manifest().sizes.clone(), |size| vec![size]);
     let report = parity::check(engine, &bundle, &sizes).context("parity self-test")?;
+    engine.take_notices().iter().for_each(|notice| logger.warn(notice));
     let worst = report.worst().map_or(f64::NAN, |worst| worst.relative);
     let told = format!("worst error {worst:.1e} of the range, tolerance {:.0e}", report.tolerance.relative);
     if report.passed() {

@@ -23,6 +23,7 @@ use crate::diagnostics::{Diagnostics, Status};
 use crate::latest::Latest;
 use crate::lifecycle::{Lifecycle, Managed, Outcome, Step, machine::State};
 use crate::ros_node::RosNode;
+use crate::rosout::Logger;
 use crate::spin::Stop;
 use crate::throttle::Throttle;
 
@@ -39,7 +40,7 @@ use statistics::Statistics;
 /// How often jumps of ROS time are logged.
 const LOG_PERIOD: Duration = Duration::from_secs(5);
 
-/// Runs the node until `stop`; `make_engine` makes the engine of a configuration, on a thread of its own.
+/// Runs the node until `stop`; `make_engine` makes the engine of a configuration, on a thread of its own, and may tell of it.
 ///
 /// # Errors
 /// What is refused at start: a camera's name, a topic, and with `autostart` whatever configuration refuses.
@@ -48,7 +49,7 @@ where
     E: Engine + Send + 'static,
     E::Tensor: Send,
     E::Network: Send,
-    F: Fn(&mut Settings) -> Result<E> + Send + Sync + 'static,
+    F: Fn(&mut Settings, &Logger) -> Result<E> + Send + Sync + 'static,
 {
     let cameras = settings::camera_names(&ros.parameters)?;
     let outputs = cameras.iter().map(|name| Outputs::new(ros, name)).collect::<Result<Vec<_>>>()?;
@@ -132,7 +133,7 @@ where
     E: Engine + Send + 'static,
     E::Tensor: Send,
     E::Network: Send,
-    F: Fn(&mut Settings) -> Result<E> + Send + Sync + 'static,
+    F: Fn(&mut Settings, &Logger) -> Result<E> + Send + Sync + 'static,
 {
     /// What an active node does between waits.
     fn turn(&mut self, ros: &mut RosNode, lifecycle: &mut Lifecycle) {
@@ -191,7 +192,7 @@ where
         let (make_engine, logger) = (self.make_engine.clone(), ros.logger.clone());
         self.loading = Some(thread::spawn(move || {
             let mut settings = settings;
-            let engine = make_engine(&mut settings)?;
+            let engine = make_engine(&mut settings, &logger)?;
             load(engine, settings, &logger)
         }));
     }
@@ -254,7 +255,7 @@ where
     E: Engine + Send + 'static,
     E::Tensor: Send,
     E::Network: Send,
-    F: Fn(&mut Settings) -> Result<E> + Send + Sync + 'static,
+    F: Fn(&mut Settings, &Logger) -> Result<E> + Send + Sync + 'static,
 {
     fn begin(&mut self, step: Step, ros: &mut RosNode) {
         match step {

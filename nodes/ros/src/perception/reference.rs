@@ -28,8 +28,9 @@ const PARAMETERS: &[Declared] = &[
         name: "engine",
         preset: Preset::Text("onnx"),
         unit: "",
-        description: "what runs the networks; onnx: ONNX Runtime on the CPU",
-        allowed: Allowed::Choices(&["onnx"]),
+        description: "what runs the networks, with no fallback to another; onnx: ONNX Runtime on the CPU; tensorrt: NVIDIA GPUs \
+                      and Jetson; tensorrt-rtx: NVIDIA RTX GPUs (docs/tensorrt.md)",
+        allowed: Allowed::Choices(&["onnx", "tensorrt", "tensorrt-rtx"]),
         change: Change::Unconfigured,
     },
     Declared {
@@ -41,10 +42,37 @@ const PARAMETERS: &[Declared] = &[
         change: Change::Unconfigured,
     },
     Declared {
+        name: "precision",
+        preset: Preset::Text("fp16"),
+        unit: "",
+        description: "what the networks compute in on tensorrt and tensorrt-rtx; LayerNorm, softmax and the last sums stay in fp32; \
+                      onnx always computes in fp32",
+        allowed: Allowed::Choices(&["fp16", "fp32"]),
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "tensorrt",
+        preset: Preset::Text(""),
+        unit: "",
+        description: "folder of the libraries of TensorRT; empty: what the environment variable PIXIO_TENSORRT (tensorrt-rtx: \
+                      PIXIO_TENSORRT_RTX) names, else where the system finds libraries",
+        allowed: Allowed::Any,
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "engine_cache",
+        preset: Preset::Text(""),
+        unit: "",
+        description: "folder of the engines that pixio build has built for tensorrt and tensorrt-rtx, and where missing ones are built \
+                      at start; empty: what the environment variable PIXIO_CACHE names, else pixio/engines in the user's cache folder",
+        allowed: Allowed::Any,
+        change: Change::Unconfigured,
+    },
+    Declared {
         name: "threads",
         preset: Preset::Integer(0),
         unit: "threads",
-        description: "threads of one network; 0: all cores",
+        description: "threads of one network on the engine onnx; 0: all cores",
         allowed: Allowed::Integers(0, 1024),
         change: Change::Unconfigured,
     },

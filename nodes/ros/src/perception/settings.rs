@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use calibration::Size;
+use network::Precision;
 use perception::scale::{AnchorOptions, Fit};
 use perception::{FarPolicy, OutputSize};
+use tensorrt::Flavour;
 
 use super::statistics::Thresholds;
 use crate::convert::DepthEncoding;
@@ -16,6 +18,16 @@ use crate::parameters::{ParameterError, Parameters};
 pub enum EngineChoice {
     /// ONNX Runtime on the CPU.
     Onnx,
+    /// TensorRT or TensorRT-RTX on an NVIDIA GPU.
+    TensorRt(Flavour),
+}
+
+impl FromStr for EngineChoice {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        if name == "onnx" { Ok(Self::Onnx) } else { name.parse().map(Self::TensorRt) }
+    }
 }
 
 /// What happens when the parity self-test fails.
@@ -55,7 +67,13 @@ pub struct Settings {
     pub engine: EngineChoice,
     /// ONNX Runtime's library, if it is not named by the environment.
     pub onnxruntime: Option<PathBuf>,
-    /// Threads of one network.
+    /// What networks compute in on TensorRT.
+    pub precision: Precision,
+    /// Folder of TensorRT's libraries, if neither the environment names it nor the system finds them.
+    pub tensorrt: Option<PathBuf>,
+    /// Folder of built engines, if it is not the user's.
+    pub engine_cache: Option<PathBuf>,
+    /// Threads of one network, on the CPU.
     pub threads: usize,
     /// Network input size; none means the bundle's size that keeps most of each camera's image.
     pub network_size: Option<Size>,
@@ -93,8 +111,11 @@ impl Settings {
         };
         Ok(Self {
             bundle,
-            engine: EngineChoice::Onnx,
+            engine: parse(parameters, "engine")?,
             onnxruntime: parameters.optional("onnxruntime")?.map(PathBuf::from),
+            precision: parse(parameters, "precision")?,
+            tensorrt: parameters.optional("tensorrt")?.map(PathBuf::from),
+            engine_cache: parameters.optional("engine_cache")?.map(PathBuf::from),
             threads,
             network_size: size.map_err(|reason: String| parameters.refuse("network_size", reason))?,
             depth_head: parameters.optional("depth_head")?,
