@@ -17,7 +17,7 @@ export FASTRTPS_DEFAULT_PROFILES_FILE=$PWD/launch/fastdds.xml FASTDDS_DEFAULT_PR
 children=()
 stop() {
   trap - EXIT INT TERM
-  [ ${#children[@]} = 0 ] || kill -INT "${children[@]}" 2>/dev/null || true
+  [ ${#children[@]} = 0 ] || kill -TERM "${children[@]}" 2>/dev/null || true
   wait || true
 }
 trap stop EXIT
@@ -33,8 +33,15 @@ children+=($!)
 children+=($!)
 
 sentence=$(cd tests/sim && "$OLDPWD/.pixio/sim/bin/python" -c 'import scene, sys; print(scene.SENTENCES[sys.argv[1]])' "$scene")
+python scripts/demo_record.py --episodes "$episodes" --task "$sentence" &
+asking=$!
+# Whoever ends first: a node that ends before the work is done ended too early.
 code=0
-python scripts/demo_record.py --episodes "$episodes" --task "$sentence" || code=$?
+wait -n -p ended "${children[@]}" "$asking" || code=$?
+if [ "$ended" != "$asking" ]; then
+  kill "$asking" 2>/dev/null || true
+  code=1
+fi
 stop
 if [ "$code" != 0 ]; then
   echo "demo-record: failed; what the nodes said:" >&2

@@ -22,7 +22,7 @@ export FASTRTPS_DEFAULT_PROFILES_FILE=$PWD/launch/fastdds.xml FASTDDS_DEFAULT_PR
 children=()
 stop() {
   trap - EXIT INT TERM
-  [ ${#children[@]} = 0 ] || kill -INT "${children[@]}" 2>/dev/null || true
+  [ ${#children[@]} = 0 ] || kill -TERM "${children[@]}" 2>/dev/null || true
   wait || true
 }
 trap stop EXIT
@@ -52,8 +52,15 @@ children+=($!)
 
 random=()
 grep -q '^origin = "random weights' "$bundle/model.toml" && random=(--random)
+python scripts/demo_robot.py --episodes "$episodes" --out "$out" "${random[@]}" "${drive[@]}" &
+asking=$!
+# Whoever ends first: a node that ends before the work is done ended too early.
 code=0
-python scripts/demo_robot.py --episodes "$episodes" --out "$out" "${random[@]}" "${drive[@]}" || code=$?
+wait -n -p ended "${children[@]}" "$asking" || code=$?
+if [ "$ended" != "$asking" ]; then
+  kill "$asking" 2>/dev/null || true
+  code=1
+fi
 if [ "$code" != 0 ]; then
   echo "demo-robot: failed; what the nodes said:" >&2
   tail -n 15 "$out"/*.log >&2

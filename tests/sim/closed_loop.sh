@@ -14,7 +14,7 @@ export FASTRTPS_DEFAULT_PROFILES_FILE=$PWD/launch/fastdds.xml FASTDDS_DEFAULT_PR
 children=()
 stop() {
   trap - EXIT INT TERM
-  [ ${#children[@]} = 0 ] || kill -INT "${children[@]}" 2>/dev/null || true
+  [ ${#children[@]} = 0 ] || kill -TERM "${children[@]}" 2>/dev/null || true
   wait || true
 }
 trap stop EXIT
@@ -34,7 +34,14 @@ children+=($!)
   > "$out/policy_node.log" 2>&1 &
 children+=($!)
 
+python tests/sim/closed_loop.py --episodes "$episodes" --out "$out/result.json" &
+asking=$!
+# Whoever ends first: a node that ends before the work is done ended too early.
 code=0
-python tests/sim/closed_loop.py --episodes "$episodes" --out "$out/result.json" || code=$?
+wait -n -p ended "${children[@]}" "$asking" || code=$?
+if [ "$ended" != "$asking" ]; then
+  kill "$asking" 2>/dev/null || true
+  code=1
+fi
 [ "$code" = 0 ] || tail -n 15 "$out"/*.log >&2
 exit "$code"
