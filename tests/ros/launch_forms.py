@@ -69,7 +69,7 @@ def kinds(*names):
 
 
 ACTIONS = kinds("DeclareLaunchArgument", "OpaqueFunction", "SetEnvironmentVariable", "Node", "LaunchDescription",
-                "IncludeLaunchDescription", "PythonLaunchDescriptionSource")
+                "IncludeLaunchDescription", "PythonLaunchDescriptionSource", "ParameterValue")
 
 
 class LaunchConfiguration:
@@ -83,7 +83,7 @@ class LaunchConfiguration:
 def stand_ins():
     classes = {**ACTIONS, "LaunchConfiguration": LaunchConfiguration}
     modules = ("launch", "launch.actions", "launch.substitutions", "launch.launch_description_sources", "launch_ros",
-               "launch_ros.actions")
+               "launch_ros.actions", "launch_ros.parameter_descriptions")
     return {name: types.SimpleNamespace(**classes) for name in modules}
 
 
@@ -122,6 +122,8 @@ def python_node(named, set_variables):
     values = {}
     for entry in named.get("parameters", []):
         values.update(entry if isinstance(entry, dict) else {})
+    text = ACTIONS["ParameterValue"]
+    values = {name: value.values[0] if isinstance(value, text) else value for name, value in values.items()}
     ros = named.get("ros_arguments", [])
     return Started(
         executable=(named["package"], named["executable"]),
