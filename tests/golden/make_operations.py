@@ -41,6 +41,7 @@ CASES = {
     "conv_transpose": (lambda x, w, b: F.conv_transpose2d(x, w, b, 2), R(1, 3, 4, 5), R(3, 2, 2, 2), R(2)),
     "resize_up": (resize((9, 11)), R(1, 2, 4, 5)),
     "resize_down": (resize((3, 2)), R(1, 2, 7, 5)),
+    "sqrt": (torch.sqrt, R(4, 5).abs()),
 }
 tensors = {}
 for name, (compute, *operands) in CASES.items():

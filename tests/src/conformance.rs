@@ -141,6 +141,7 @@ fn operation_table() -> Vec<(&'static str, Op)> {
         ("sigmoid", Op::Sigmoid),
         ("tanh", Op::Tanh),
         ("exp", Op::Exp),
+        ("sqrt", Op::Sqrt),
         ("transpose", Op::Transpose { order: vec![2, 0, 1] }),
         ("reshape", Op::Reshape { shape: vec![4, 6] }),
         ("expand", Op::Expand { shape: vec![2, 5, 3] }),

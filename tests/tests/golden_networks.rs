@@ -40,6 +40,7 @@ fn heads() -> Vec<HeadSource> {
         name: name.to_owned(),
         path: checkpoint(file),
         max_depth_meters,
+        labels: None,
     };
     vec![head("linear", "linear_ddp.pth", 10.0), head("dpt", "dpt.pth", 80.0)]
 }
@@ -110,7 +111,7 @@ fn every_tap_and_head_is_that_of_the_official_code() {
             let inputs: Vec<_> = head.inputs().iter().map(|port| tokens[&port.name].as_slice()).collect();
             let depth = run(&mut engine, &head, &inputs);
             // The metre scale multiplies the error of the sigmoid's 0 to 1.
-            let scale = bundle.manifest().heads[name].max_depth_meters;
+            let scale = bundle.manifest().heads[name].depth().unwrap().max_depth_meters;
             let difference = max_difference(&depth["depth"], expected(name)) / scale;
             assert!(difference < TOLERANCE, "{size} {name}: {difference}");
         }

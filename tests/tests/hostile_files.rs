@@ -32,8 +32,12 @@ fn bundle_files() -> &'static [(&'static str, Vec<u8>)] {
     static FILES: OnceLock<Vec<(&str, Vec<u8>)>> = OnceLock::new();
     FILES.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        let head =
-            HeadSource { name: "depth".into(), path: checkpoint("linear_ddp.pth"), max_depth_meters: 10.0 };
+        let head = HeadSource {
+            name: "depth".into(),
+            path: checkpoint("linear_ddp.pth"),
+            max_depth_meters: 10.0,
+            labels: None,
+        };
         let path = folder.path().join("bundle");
         import(&request(&checkpoint("official_fp32.pth"), vec![head]))
             .unwrap()
@@ -73,7 +77,7 @@ fn check(name: &str, file: &str, bytes: &[u8]) {
             assert!(text.contains(&folder.path().display().to_string()), "{file}: {text}");
         }
     }
-    let head = HeadSource { name: "depth".into(), path, max_depth_meters: 10.0 };
+    let head = HeadSource { name: "depth".into(), path, max_depth_meters: 10.0, labels: None };
     let _ = import(&request(&checkpoint("official_fp32.pth"), vec![head]));
 }
 

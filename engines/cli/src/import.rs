@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use calibration::Size;
 use network::bundle::{HeadSource, ImportRequest, Model, random_model};
+use network::manifest::{Memory, Pooling};
 use network::{Architecture, Bundle, HeadKind};
 use perception::parity::{self, Photograph};
 
@@ -24,10 +25,14 @@ pub struct Arguments {
     /// Folder to write the bundle to
     #[arg(long, value_name = "BUNDLE")]
     out: PathBuf,
-    /// Depth head of the official trainer, as NAME=FILE or NAME=FILE:MAX_DEPTH in metres
-    /// [default maximum: 10, as for NYUv2; KITTI has 80]
+    /// Depth or segmentation head of the official trainer, as NAME=FILE or NAME=FILE:MAX_DEPTH in metres
+    /// [default maximum: 10, as for NYUv2; KITTI has 80]. With random weights NAME=FORM: linear, dpt, linear-points, dpt-points,
+    /// linear-segmentation, dpt-segmentation, mlp-policy or chunk-policy
     #[arg(long = "head", value_name = "NAME=FILE[:MAX_DEPTH]", value_parser = parse_head)]
     heads: Vec<HeadArgument>,
+    /// Names of a segmentation head's classes, as NAME=FILE with one name a line [default: class_0, class_1, ...]
+    #[arg(long = "labels", value_name = "NAME=FILE", value_parser = parse_labels)]
+    labels: Vec<LabelArgument>,
     /// Input size of the network, sides divisible by the patch; the first is the default
     #[arg(long = "size", value_name = "WxH", default_values = ["256x256", "384x256"])]
     sizes: Vec<Size>,
@@ -64,6 +69,19 @@ struct HeadArgument {
     name: String,
     file: String,
     max_depth_meters: f32,
+}
+
+#[derive(Clone, Debug)]
+struct LabelArgument {
+    head: String,
+    labels: Vec<String>,
+}
+
+fn parse_labels(text: &str) -> Result<LabelArgument, String> {
+    let (head, file) = text.split_once('=').ok_or("expected NAME=FILE")?;
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+    let labels = text.lines().map(|line| line.trim().to_owned()).collect();
+    Ok(LabelArgument { head: head.to_owned(), labels })
 }
 
 /// Maximum depth of the official NYUv2 heads, metres.
@@ -115,19 +133,26 @@ impl Arguments {
     fn model(&self) -> Result<Model, anyhow::Error> {
         match (&self.checkpoint, self.random_weights) {
             (_, Some(seed)) => self.random(seed),
-            (Some(checkpoint), None) => Ok(network::bundle::import(&self.request(checkpoint.clone()))?),
+            (Some(checkpoint), None) => Ok(network::bundle::import(&self.request(checkpoint.clone())?)?),
             (None, None) => bail!("expected a checkpoint"),
         }
     }
 
-    fn request(&self, backbone: PathBuf) -> ImportRequest {
+    fn request(&self, backbone: PathBuf) -> Result<ImportRequest> {
+        let is_head = |argument: &&LabelArgument| self.heads.iter().any(|head| head.name == argument.head);
+        if let Some(stray) = self.labels.iter().find(|argument| !is_head(argument)) {
+            let known: Vec<_> = self.heads.iter().map(|head| &head.name).collect();
+            bail!("--labels {}: expected one of the heads {known:?}", stray.head);
+        }
+        let labels = |name: &str| self.labels.iter().find(|argument| argument.head == name);
         let stem = backbone.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let source = |head: &HeadArgument| HeadSource {
             name: head.name.clone(),
             path: PathBuf::from(&head.file),
             max_depth_meters: head.max_depth_meters,
+            labels: labels(&head.name).map(|argument| argument.labels.clone()),
         };
-        ImportRequest {
+        Ok(ImportRequest {
             backbone,
             attention_heads: self.attention_heads,
             heads: self.heads.iter().map(source).collect(),
@@ -135,7 +160,7 @@ impl Arguments {
             sizes: self.sizes.clone(),
             name: self.name.clone().unwrap_or(stem),
             licence: self.licence.clone(),
-        }
+        })
     }
 
     /// A random model; its heads are named by their form, as in `--head depth=linear`.
@@ -145,19 +170,40 @@ impl Arguments {
             let known: Vec<_> = Architecture::names().collect();
             format!("--architecture: expected one of {}, got {name:?}", known.join(" "))
         })?;
-        let form = |head: &HeadArgument| match head.file.as_str() {
-            "linear" => Ok((head.name.clone(), HeadKind::LinearDepth {})),
-            "dpt" => {
-                let out_channels = [256, 512, 1024, 1024];
-                Ok((head.name.clone(), HeadKind::DptDepth { features: 256, out_channels }))
-            }
-            other => bail!("--head {}: expected linear or dpt with random weights, got {other:?}", head.name),
+        let form = |head: &HeadArgument| {
+            let kind = random_form(&head.file).with_context(|| {
+                let known: Vec<_> = random_forms().map(|(name, _)| name).into();
+                format!("--head {}: expected one of {}, got {:?}", head.name, known.join(" "), head.file)
+            })?;
+            Ok((head.name.clone(), kind))
         };
         let heads = self.heads.iter().map(form).collect::<Result<Vec<_>>>()?;
         let mut model = random_model(architecture, &heads, &self.sizes, seed)?;
         model.manifest.name = self.name.clone().unwrap_or_else(|| format!("{name} with random weights"));
         Ok(model)
     }
+}
+
+/// The forms of heads with random weights, by name.
+fn random_forms() -> [(&'static str, HeadKind); 8] {
+    let (features, out_channels) = (256, [256, 512, 1024, 1024]);
+    let mlp = HeadKind::MlpPolicy { pooling: Pooling::Mean, history: 3, hidden: vec![256; 3] };
+    let chunk =
+        HeadKind::ChunkPolicy { reads: Memory::Class, width: 256, layers: 2, heads: 8, mlp_hidden: 1024 };
+    [
+        ("linear", HeadKind::LinearDepth {}),
+        ("dpt", HeadKind::DptDepth { features, out_channels }),
+        ("linear-points", HeadKind::LinearPoints {}),
+        ("dpt-points", HeadKind::DptPoints { features, out_channels }),
+        ("linear-segmentation", HeadKind::LinearSegmentation {}),
+        ("dpt-segmentation", HeadKind::DptSegmentation { features, out_channels }),
+        ("mlp-policy", mlp),
+        ("chunk-policy", chunk),
+    ]
+}
+
+fn random_form(name: &str) -> Option<HeadKind> {
+    random_forms().into_iter().find(|(known, _)| *known == name).map(|(_, kind)| kind)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use network::manifest::HeadScale;
-use network::{Bundle, HeadKind};
+use network::{Bundle, HeadKind, HeadSpec, Meaning};
 
 /// Say what a bundle is: architecture, sizes, heads and their units, licence, hashes
 #[derive(Debug, clap::Args)]
@@ -55,19 +55,8 @@ pub fn print(bundle: &Bundle) {
     println!("sizes      {} pixels", sizes.join(", "));
     println!("taps       after blocks {:?} (from 0)", manifest.taps);
     for (name, head) in &manifest.heads {
-        let form = match &head.kind {
-            HeadKind::LinearDepth {} => "linear".to_owned(),
-            HeadKind::DptDepth { features, .. } => format!("DPT, {features} features"),
-        };
-        let (low, high) = (head.min_depth_meters, head.max_depth_meters);
-        let unit = match head.scale {
-            HeadScale::Metric => "m".to_owned(),
-            HeadScale::FocalNormalised { focal_pixels } => {
-                format!("m at a focal length of {focal_pixels} pixels")
-            }
-            HeadScale::Relative => "without scale".to_owned(),
-        };
-        println!("head       {name}: depth, {form}, {low} to {high} {unit}, reads blocks {:?}", head.taps);
+        let (form, means) = (form(&head.kind), means(head));
+        println!("head       {name}: {}, {form}, {means}, reads blocks {:?}", head.task(), head.taps);
     }
     for (camera, section) in &manifest.cameras {
         for (head, measured) in &section.depth {
@@ -81,4 +70,50 @@ pub fn print(bundle: &Bundle) {
     println!("encoder id {}", manifest.encoder_id);
     println!("weights    sha256 {}", manifest.weights_sha256);
     println!("hash       {}", bundle.hash());
+}
+
+/// A head's form for people.
+fn form(kind: &HeadKind) -> String {
+    match kind {
+        HeadKind::LinearDepth {} | HeadKind::LinearPoints {} | HeadKind::LinearSegmentation {} => {
+            "linear".to_owned()
+        }
+        HeadKind::DptDepth { features, .. }
+        | HeadKind::DptPoints { features, .. }
+        | HeadKind::DptSegmentation { features, .. } => format!("DPT, {features} features"),
+        HeadKind::MlpPolicy { history, hidden, .. } => format!("MLP {hidden:?} on {history} images"),
+        HeadKind::ChunkPolicy { width, layers, .. } => {
+            format!("transformer decoder, {layers} layers of {width}")
+        }
+    }
+}
+
+/// What a head's numbers mean, for people.
+fn means(head: &HeadSpec) -> String {
+    match &head.meaning {
+        Meaning::Depth(depth) => {
+            let unit = match depth.scale {
+                HeadScale::Metric => "m".to_owned(),
+                HeadScale::FocalNormalised { focal_pixels } => {
+                    format!("m at a focal length of {focal_pixels} pixels")
+                }
+                HeadScale::Relative => "without scale".to_owned(),
+            };
+            format!("{} to {} {unit}", depth.min_depth_meters, depth.max_depth_meters)
+        }
+        Meaning::Labels(labels) => {
+            let some: Vec<_> = labels.iter().take(6).map(String::as_str).collect();
+            let more = if labels.len() > some.len() { ", ..." } else { "" };
+            format!("{} classes ({}{more})", labels.len(), some.join(", "))
+        }
+        Meaning::Policy(policy) => {
+            let names: Vec<_> = policy.actions.iter().map(|channel| channel.name.as_str()).collect();
+            let (steps, period, state) = (policy.steps, policy.period_secs, policy.state.len());
+            format!(
+                "{steps} x {:?} of {} every {period} s, from {state} numbers of state",
+                policy.space,
+                names.join(" ")
+            )
+        }
+    }
 }

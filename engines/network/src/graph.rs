@@ -69,6 +69,8 @@ pub enum Op {
     Tanh,
     /// `exp(x)`.
     Exp,
+    /// Square root of a number that is not negative.
+    Sqrt,
     /// Axes in a new order.
     Transpose {
         /// Which old axis stands at each new place.

@@ -17,7 +17,7 @@ pub mod weights;
 pub use architecture::Architecture;
 pub use bundle::{Bundle, BundleError, Golden};
 pub use graph::{Graph, Network};
-pub use manifest::{HeadKind, HeadSpec, Manifest};
+pub use manifest::{HeadKind, HeadSpec, Manifest, Meaning, PolicySpec, Task};
 pub use modules::BuildError;
 pub use precision::{Precision, PrecisionSpec, Typing};
 pub use weights::{Weights, WeightsError};

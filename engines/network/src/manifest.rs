@@ -8,6 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::architecture::Architecture;
 use crate::precision::{Precision, PrecisionSpec};
 
+mod head;
+mod policy;
+
+pub(crate) use head::Trunk;
+pub use head::{DepthMeaning, HeadKind, HeadSpec, Meaning, Memory, Pooling, Task};
+pub use policy::{ActionChannel, PolicySpec, Quantity, Scaling, SpaceKind, StateChannel, Unit};
+
 /// `model.toml`: everything about a model but its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -147,56 +154,6 @@ impl Default for PreprocessingSpec {
     }
 }
 
-/// One head: its form, what it reads, and what its numbers mean.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HeadSpec {
-    /// The form of the trunk.
-    pub kind: HeadKind,
-    /// Blocks whose normalised tokens it reads, in the order in which it reads them.
-    pub taps: Vec<usize>,
-    /// Depth below this is not valid, metres.
-    pub min_depth_meters: f32,
-    /// Depth of a fully saturated output, metres.
-    pub max_depth_meters: f32,
-    /// What its numbers mean; the range above is in the same unit.
-    #[serde(default, skip_serializing_if = "HeadScale::is_metric")]
-    pub scale: HeadScale,
-}
-
-/// The form of a head's trunk.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum HeadKind {
-    /// Batch normalisation and one 1x1 convolution on the last tap.
-    LinearDepth {},
-    /// The DPT trunk on four taps.
-    DptDepth {
-        /// Channels of the fused maps.
-        features: usize,
-        /// Channels of the four projected taps.
-        out_channels: [usize; 4],
-    },
-}
-
-impl HeadKind {
-    /// The taps that the official head reads from an encoder of so many blocks.
-    pub fn official_taps(&self, blocks: usize) -> Vec<usize> {
-        match self {
-            HeadKind::LinearDepth {} => vec![blocks.saturating_sub(1)],
-            HeadKind::DptDepth { .. } => (1..=4).map(|k| (blocks / 4 * k).saturating_sub(1)).collect(),
-        }
-    }
-
-    /// Number of taps that the trunk reads.
-    fn tap_count(&self) -> usize {
-        match self {
-            HeadKind::LinearDepth {} => 1,
-            HeadKind::DptDepth { .. } => 4,
-        }
-    }
-}
-
 /// The form of `model.toml` that this version writes and reads.
 pub const FORMAT: u32 = 1;
 
@@ -243,9 +200,10 @@ const MAX_SIDE: usize = 8192;
 impl CameraSection {
     fn validate(&self, heads: &BTreeMap<String, HeadSpec>) -> Result<(), String> {
         self.depth.iter().try_for_each(|(head, measured)| {
-            if !heads.contains_key(head) {
-                let known: Vec<_> = heads.keys().collect();
-                return Err(format!("{head}: expected one of the heads {known:?}"));
+            if heads.get(head).is_none_or(|spec| spec.task() != Task::Depth) {
+                let depth = heads.iter().filter(|(_, spec)| spec.task() == Task::Depth);
+                let known: Vec<_> = depth.map(|(name, _)| name).collect();
+                return Err(format!("{head}: expected one of the depth heads {known:?}"));
             }
             let DepthCalibration { scale, shift_meters, residual, .. } = measured;
             if !(scale.is_finite() && *scale > 0.0 && shift_meters.is_finite()) {
@@ -287,49 +245,20 @@ impl PreprocessingSpec {
     }
 }
 
-impl HeadSpec {
-    fn validate(&self, name: &str, taps: &[usize]) -> Result<(), String> {
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        if name.is_empty() || name == "backbone" || !name.chars().all(allowed) {
-            return Err("name: expected lower-case letters, digits and underscores".to_owned());
-        }
-        if self.taps.len() != self.kind.tap_count() || self.taps.iter().any(|tap| !taps.contains(tap)) {
-            let count = self.kind.tap_count();
-            return Err(format!("taps: expected {count} of the model's taps {taps:?}, got {:?}", self.taps));
-        }
-        let (low, high) = (self.min_depth_meters, self.max_depth_meters);
-        if !(low.is_finite() && high.is_finite() && 0.0 < low && low < high) {
-            return Err(format!("depth range: expected 0 < min < max in metres, got {low} and {high}"));
-        }
-        if let HeadScale::FocalNormalised { focal_pixels } = self.scale
-            && !(focal_pixels.is_finite() && focal_pixels > 0.0)
-        {
-            return Err(format!("scale: expected a focal length above 0 pixels, got {focal_pixels}"));
-        }
-        if let HeadKind::DptDepth { features, out_channels } = &self.kind {
-            let most = 1 << 14;
-            if out_channels.iter().chain([features]).any(|channels| *channels == 0 || *channels > most) {
-                return Err(format!(
-                    "kind: expected 1 to {most} channels, got {features} and {out_channels:?}"
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    fn depth(scale: HeadScale, max_depth_meters: f32) -> Meaning {
+        Meaning::Depth(DepthMeaning { min_depth_meters: 0.001, max_depth_meters, scale })
+    }
 
     /// A manifest of the tiny model with a linear head.
     pub(crate) fn tiny() -> Manifest {
         let head = HeadSpec {
             kind: HeadKind::LinearDepth {},
             taps: vec![3],
-            min_depth_meters: 0.001,
-            max_depth_meters: 10.0,
-            scale: HeadScale::Metric,
+            meaning: depth(HeadScale::Metric, 10.0),
         };
         Manifest {
             format: FORMAT,
@@ -379,10 +308,14 @@ pub(crate) mod tests {
             ),
             (|m| m.architecture.heads = 5, "architecture.heads"),
             (|m| m.heads.get_mut("depth").unwrap().taps = vec![2], "heads.depth.taps"),
-            (|m| m.heads.get_mut("depth").unwrap().max_depth_meters = f32::NAN, "heads.depth.depth range"),
+            (
+                |m| m.heads.get_mut("depth").unwrap().meaning = depth(HeadScale::Metric, f32::NAN),
+                "heads.depth.depth range",
+            ),
             (
                 |m| {
-                    m.heads.get_mut("depth").unwrap().scale = HeadScale::FocalNormalised { focal_pixels: 0.0 }
+                    let scale = HeadScale::FocalNormalised { focal_pixels: 0.0 };
+                    m.heads.get_mut("depth").unwrap().meaning = depth(scale, 10.0);
                 },
                 "heads.depth.scale",
             ),
@@ -411,7 +344,7 @@ pub(crate) mod tests {
             [HeadScale::Metric, HeadScale::FocalNormalised { focal_pixels: 300.0 }, HeadScale::Relative];
         for scale in scales {
             let mut manifest = tiny();
-            manifest.heads.get_mut("depth").unwrap().scale = scale;
+            manifest.heads.get_mut("depth").unwrap().meaning = depth(scale, 10.0);
             with_camera(&mut manifest, "depth", measured());
             manifest.validate().unwrap();
             let text = toml::to_string_pretty(&manifest).unwrap();

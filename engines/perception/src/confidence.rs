@@ -3,8 +3,6 @@
 use calibration::Size;
 
 /// How sure a head is of each pixel's depth: 0 (not at all) to 1, row by row; NaN where it does not say.
-///
-/// No head of a bundle has one yet; the type is what such a head will fill.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfidenceMap {
     size: Size,
@@ -16,12 +14,26 @@ impl ConfidenceMap {
     ///
     /// # Errors
     /// When there are not as many values as pixels.
-    pub fn new(size: Size, mut values: Vec<f32>) -> Result<Self, String> {
+    pub fn new(size: Size, values: Vec<f32>) -> Result<Self, String> {
+        let mut map = Self::unknown(size);
+        map.refill(&values)?;
+        Ok(map)
+    }
+
+    /// A map that says nothing yet.
+    pub(crate) fn unknown(size: Size) -> Self {
+        Self { size, values: vec![f32::NAN; size.area()] }
+    }
+
+    /// Replaces all values, as [`ConfidenceMap::new`] takes them, without allocating.
+    pub(crate) fn refill(&mut self, values: &[f32]) -> Result<(), String> {
+        let size = self.size;
         if values.len() != size.area() {
             return Err(format!("expected {} confidences for {size}, got {}", size.area(), values.len()));
         }
-        values.iter_mut().filter(|share| !(0.0..=1.0).contains(*share)).for_each(|share| *share = f32::NAN);
-        Ok(Self { size, values })
+        let share = |value: f32| if (0.0..=1.0).contains(&value) { value } else { f32::NAN };
+        self.values.iter_mut().zip(values).for_each(|(into, value)| *into = share(*value));
+        Ok(())
     }
 
     /// Size in pixels.

@@ -96,6 +96,22 @@ impl ImageGeometry {
         std::array::from_fn(|axis| (pixel[axis] + self.crop[axis] as f64 + 0.5) / scale[axis] - 0.5)
     }
 
+    /// The values at the network's pixels of an image of `size`, row by row: as they are when it is of the network's size, else those of
+    /// the nearest pixels of the camera's image.
+    pub fn sampled<T: Copy>(&self, size: Size, values: &[T]) -> Vec<T> {
+        if size == self.network {
+            return values.to_vec();
+        }
+        let nearest =
+            |coordinate: f64, side: usize| (coordinate.round().max(0.0) as usize).min(side.saturating_sub(1));
+        let value = |pixel: usize| {
+            let at = [(pixel % self.network.width) as f64, (pixel / self.network.width) as f64];
+            let [x, y] = self.camera_from_network(at);
+            values.get(nearest(y, size.height) * size.width + nearest(x, size.width)).copied()
+        };
+        (0..self.network.area()).filter_map(value).collect()
+    }
+
     /// The camera that would have taken the network's input.
     ///
     /// # Errors
@@ -134,6 +150,21 @@ mod tests {
         }
         assert!(ImageGeometry::new(size((0, 4)), size((16, 16))).is_err());
         assert!(ImageGeometry::new(size((1, 4000)), size((256, 256))).is_err());
+    }
+
+    #[test]
+    fn sampled_values_are_those_of_the_nearest_pixels() {
+        let (camera, network) = (Size { width: 64, height: 32 }, Size { width: 16, height: 16 });
+        let geometry = ImageGeometry::new(camera, network).unwrap();
+        let columns: Vec<usize> = (0..camera.area()).map(|pixel| pixel % camera.width).collect();
+        let sampled = geometry.sampled(camera, &columns);
+        assert_eq!(sampled.len(), network.area());
+        // Half the scale, the middle 16 of 32 columns.
+        assert!(
+            sampled[..16].iter().enumerate().all(|(column, at)| at.abs_diff(16 + 2 * column) <= 1),
+            "{sampled:?}"
+        );
+        assert_eq!(geometry.sampled(network, &[7; 256]), vec![7; 256]);
     }
 
     #[test]

@@ -6,8 +6,9 @@ use network::{Bundle, BundleError, Golden, Network};
 
 use crate::engine::{Engine, EngineError};
 use crate::geometry::ImageGeometry;
+use crate::heads::bind;
 use crate::image::{Encoding, ImageView};
-use crate::pipeline::{PipelineError, bound_inputs};
+use crate::pipeline::PipelineError;
 use crate::preprocess::Preprocessing;
 
 /// How far an engine's numbers may be from golden.
@@ -131,8 +132,8 @@ impl<E: Engine> Model<E> {
         let mut networks = vec![(backbone, loaded)];
         for name in bundle.manifest().heads.keys() {
             let head = bundle.head(name, size).map_err(PipelineError::from)?;
-            let tokens = bound_inputs(engine, &networks[0].0, &networks[0].1, &head)?;
-            let loaded = engine.load(&head, &tokens)?;
+            let inputs = inputs(engine, &networks[0].0, &networks[0].1, &head)?;
+            let loaded = engine.load(&head, &inputs)?;
             networks.push((head, loaded));
         }
         let geometry = ImageGeometry::new(size, size).map_err(PipelineError::from)?;
@@ -161,6 +162,24 @@ impl<E: Engine> Model<E> {
         }
         Ok(outputs)
     }
+}
+
+/// A head's inputs; those that do not come of the image (a policy's state and past) hold fixed numbers.
+fn inputs<E: Engine>(
+    engine: &mut E,
+    backbone: &Network,
+    loaded: &E::Network,
+    head: &Network,
+) -> Result<Vec<E::Tensor>, EngineError> {
+    let inputs = bind(engine, backbone, loaded, head)?;
+    for (port, tensor) in head.inputs().iter().zip(&inputs) {
+        if !backbone.outputs().iter().any(|output| output.name == port.name) {
+            let count = port.shape.iter().product::<usize>() as u32;
+            let numbers: Vec<f32> = (0..count).map(|index| (f64::from(index) * 0.7).sin() as f32).collect();
+            engine.upload(&numbers, tensor)?;
+        }
+    }
+    Ok(inputs)
 }
 
 /// An RGB photograph, three bytes a pixel.

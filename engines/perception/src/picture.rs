@@ -1,6 +1,8 @@
 //! Pictures of depth, for people.
 
+use crate::confidence::ConfidenceMap;
 use crate::depth::DepthMap;
+use crate::labels::LabelMap;
 
 /// The range of known depths that a picture shows: from the 2nd to the 98th percentile, metres.
 pub fn shown_range(depth: &DepthMap) -> [f32; 2] {
@@ -23,6 +25,36 @@ pub fn depth_in_colour_between(depth: &DepthMap, [near, far]: [f32; 2]) -> Vec<u
     depth.meters().iter().flat_map(|meters| colour(*meters)).collect()
 }
 
+/// A confidence map in colour: RGB, 0 is blue, 1 red, not told is black.
+pub fn confidence_in_colour(confidence: &ConfidenceMap) -> Vec<u8> {
+    let colour = |share: &f32| if share.is_nan() { [0; 3] } else { turbo(*share) };
+    confidence.values().iter().flat_map(colour).collect()
+}
+
+/// Labels in colour, RGB, over the picture that they belong to: half of each, where there is a picture of their size.
+pub fn labels_in_colour(labels: &LabelMap, rgb: &[u8]) -> Vec<u8> {
+    let pixels = rgb.as_chunks::<3>().0;
+    let colour = |(index, label): (usize, &u16)| {
+        let own = label_colour(*label);
+        pixels.get(index).map_or(own, |under| {
+            std::array::from_fn(|channel| ((u16::from(own[channel]) + u16::from(under[channel])) / 2) as u8)
+        })
+    };
+    labels.labels().iter().enumerate().flat_map(colour).collect()
+}
+
+/// A label's colour, that of the PASCAL VOC toolkit: the bits of the label dealt out to the channels, highest first; 0 is black.
+pub fn label_colour(label: u16) -> [u8; 3] {
+    let mut colour = [0_u8; 3];
+    for bit in 0..8_u32 {
+        for (channel, value) in colour.iter_mut().enumerate() {
+            let is_set = (u32::from(label) >> (3 * bit + channel as u32)) & 1;
+            *value |= (is_set as u8) << (7 - bit);
+        }
+    }
+    colour
+}
+
 /// Google's Turbo colour map by its published polynomial (Anton Mikhailov, Ruofei Du, 2019; Apache-2.0); 0 is blue, 1 red.
 pub fn turbo(x: f32) -> [u8; 3] {
     let powers = [1.0, x, x * x, x.powi(3), x.powi(4), x.powi(5)];
@@ -42,6 +74,15 @@ mod tests {
     use super::*;
     use crate::depth::{DepthRange, FarPolicy};
     use calibration::Size;
+
+    /// The first colours of VOC's own map (its development kit's VOClabelcolormap), and its last.
+    #[test]
+    fn labels_have_the_colours_of_pascal_voc() {
+        let known = [(0, [0, 0, 0]), (1, [128, 0, 0]), (2, [0, 128, 0]), (3, [128, 128, 0]), (8, [64, 0, 0])];
+        for (label, colour) in known.into_iter().chain([(15, [192, 128, 128]), (255, [224, 224, 192])]) {
+            assert_eq!(label_colour(label), colour, "{label}");
+        }
+    }
 
     #[test]
     fn near_is_warm_far_is_cold_unknown_is_black() {

@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use calibration::{CameraModel, CameraModelError, Size};
+use control::ActionChunk;
 use network::manifest::{DepthCalibration, HeadScale};
-use network::{BuildError, Bundle};
+use network::{BuildError, Bundle, HeadSpec, Task};
 
 use crate::depth::{DepthMap, DepthRange, FarPolicy};
 use crate::engine::{Engine, EngineError};
 use crate::features::FeatureMap;
 use crate::geometry::{GeometryError, ImageGeometry};
+use crate::heads::{Buffers, HeadNames, Heads, Networks, Plan};
 use crate::image::ImageView;
+use crate::labels::LabelMap;
+use crate::point_head::HeadPoints;
+use crate::policy::{Observation, Policy, PolicyError};
 use crate::scale::{RelativeDepth, Scaling};
 use crate::view::{CameraView, ViewOptions};
 
@@ -48,9 +53,11 @@ pub enum PipelineError {
         /// What the bundle has, as text.
         known: Vec<String>,
     },
-    /// The bundle has no depth head of that name, or several and none was named.
-    #[error("depth head: expected one of {known:?}, got {asked:?}")]
+    /// The bundle has no head of that name for the task, or several and none was named.
+    #[error("{task} head: expected one of {known:?}, got {asked:?}")]
     Head {
+        /// What the head is for.
+        task: Task,
         /// What was asked for.
         asked: Option<String>,
         /// What the bundle has.
@@ -63,6 +70,12 @@ pub enum PipelineError {
 pub struct Wanted {
     /// The depth map.
     pub depth: bool,
+    /// The points of a point map head.
+    pub points: bool,
+    /// The confidence of a point map head.
+    pub confidence: bool,
+    /// The class of every pixel.
+    pub segmentation: bool,
     /// The tokens of every tap.
     pub features: bool,
     /// The picture that the network sees.
@@ -96,13 +109,19 @@ impl Timings {
     }
 }
 
-/// What one frame gave; present is what was wanted.
-#[derive(Clone, Copy, Debug)]
+/// What one frame gave; present is what was wanted and a head gives.
+#[derive(Clone, Debug)]
 pub struct Outputs<'v> {
     /// Metres along Z at the view's output size; absent too when the head's numbers are no metres for this frame.
     pub depth: Option<&'v DepthMap>,
     /// Depth without a scale, at the network's size: in place of metres where there are none.
     pub relative: Option<&'v RelativeDepth>,
+    /// What a point map head gives, at the network's size.
+    pub points: Option<&'v HeadPoints>,
+    /// The class of every pixel, at the network's size.
+    pub segmentation: Option<&'v LabelMap>,
+    /// The next actions, or why they are not known; nothing without an observation or a policy.
+    pub policy: Option<Result<ActionChunk, PolicyError>>,
     /// Tokens of every tap.
     pub features: Option<&'v [FeatureMap]>,
     /// RGB pixels, three bytes each, at the view's output size: what the network saw, or the whole image.
@@ -111,45 +130,32 @@ pub struct Outputs<'v> {
     pub timings: Timings,
 }
 
-/// Networks of one input size, bound to each other in the engine's memory.
-struct Networks<E: Engine> {
-    input: E::Tensor,
-    backbone: E::Network,
-    depth: Option<E::Network>,
-}
-
 /// A bundle on an engine. Cameras share the networks of their size; features stay in the engine's memory.
 pub struct Pipeline<E: Engine> {
     engine: E,
     bundle: Bundle,
-    depth_head: Option<(String, DepthRange)>,
+    heads: Heads,
     far: FarPolicy,
     networks: BTreeMap<Size, Networks<E>>,
 }
 
 impl<E: Engine> Pipeline<E> {
-    /// A pipeline with no network loaded yet. `depth_head` names the head for depth; without it the bundle's only
-    /// head serves, or the one called `depth`.
+    /// As [`Pipeline::with_heads`], with a name for the depth head only.
     ///
     /// # Errors
-    /// When the bundle has no head of that name, or none can be chosen.
+    /// As [`Pipeline::with_heads`].
     pub fn new(engine: E, bundle: Bundle, depth_head: Option<&str>) -> Result<Self, PipelineError> {
-        let heads = &bundle.manifest().heads;
-        let only = || (heads.len() == 1).then(|| heads.keys().next()).flatten();
-        let chosen = match depth_head {
-            Some(name) => heads.get_key_value(name).map(|(name, _)| name),
-            None => heads.get_key_value("depth").map(|(name, _)| name).or_else(only),
-        };
-        if chosen.is_none() && (depth_head.is_some() || !heads.is_empty()) {
-            let (asked, known) = (depth_head.map(str::to_owned), heads.keys().cloned().collect());
-            return Err(PipelineError::Head { asked, known });
-        }
-        let range = |name: &String| {
-            let spec = &heads[name];
-            DepthRange { min_meters: spec.min_depth_meters, max_meters: spec.max_depth_meters }
-        };
-        let depth_head = chosen.map(|name| (name.clone(), range(name)));
-        Ok(Self { engine, bundle, depth_head, far: FarPolicy::default(), networks: BTreeMap::new() })
+        let depth = depth_head.map(str::to_owned);
+        Self::with_heads(engine, bundle, &HeadNames { depth, ..HeadNames::default() })
+    }
+
+    /// A pipeline with no network loaded yet, whose heads are those named.
+    ///
+    /// # Errors
+    /// When the bundle has no head of a name, or none can be chosen.
+    pub fn with_heads(engine: E, bundle: Bundle, names: &HeadNames) -> Result<Self, PipelineError> {
+        let heads = Heads::choose(bundle.manifest(), names)?;
+        Ok(Self { engine, bundle, heads, far: FarPolicy::default(), networks: BTreeMap::new() })
     }
 
     /// The bundle.
@@ -162,20 +168,36 @@ impl<E: Engine> Pipeline<E> {
         &mut self.engine
     }
 
-    /// Range of the depth head, if there is one.
+    /// Range of the depths, if there is a head that gives them: one for depth, or one for points.
     pub fn depth_range(&self) -> Option<DepthRange> {
-        self.depth_head.as_ref().map(|(_, range)| *range)
+        self.heads.depth.as_ref().or(self.heads.points.as_ref()).map(|(_, range)| *range)
+    }
+
+    /// Whether a point map head serves.
+    pub fn has_points(&self) -> bool {
+        self.heads.points.is_some()
+    }
+
+    /// Class names of the segmentation head, if one serves.
+    pub fn labels(&self) -> Option<&[String]> {
+        let name = self.heads.segmentation.as_ref()?;
+        self.bundle.manifest().heads.get(name)?.labels()
+    }
+
+    /// The policy, if one serves.
+    pub fn policy(&self) -> Option<&Policy> {
+        self.heads.policy.as_ref().map(|(_, policy)| policy)
     }
 
     /// Name of the depth head, if there is one.
     pub fn depth_head(&self) -> Option<&str> {
-        self.depth_head.as_ref().map(|(name, _)| name.as_str())
+        self.heads.depth.as_ref().map(|(name, _)| name.as_str())
     }
 
     /// What the depth head's numbers mean.
     pub fn head_scale(&self) -> HeadScale {
         let spec = self.depth_head().and_then(|name| self.bundle.manifest().heads.get(name));
-        spec.map(|spec| spec.scale).unwrap_or_default()
+        spec.and_then(HeadSpec::depth).map(|depth| depth.scale).unwrap_or_default()
     }
 
     /// What was measured of the depth head for a camera, by the bundle.
@@ -234,26 +256,17 @@ impl<E: Engine> Pipeline<E> {
         let manifest = self.bundle.manifest();
         let grid = manifest.architecture.patches(size).map_err(BuildError::Size)?;
         let options = ViewOptions { rectify: map, ..options };
-        Ok(CameraView::new(geometry, options, Scaling::of(self.head_scale(), None, None), manifest, grid)?)
+        let scaling = Scaling::of(self.head_scale(), None, None);
+        let buffers = Buffers::new(&self.heads, size);
+        Ok(CameraView::new(geometry, options, scaling, manifest, grid, buffers)?)
     }
 
-    /// Loads and binds the networks of a size: the heads read the backbone's outputs where they lie.
+    /// Loads and binds the networks of a size.
     fn load(&mut self, size: Size) -> Result<(), PipelineError> {
-        if self.networks.contains_key(&size) {
-            return Ok(());
+        if !self.networks.contains_key(&size) {
+            let networks = Networks::load(&mut self.engine, &self.bundle, &self.heads, size)?;
+            self.networks.insert(size, networks);
         }
-        let network = self.bundle.backbone(size)?;
-        let input = self.engine.allocate(&network.inputs()[0].shape)?;
-        let backbone = self.engine.load(&network, std::slice::from_ref(&input))?;
-        let depth = match &self.depth_head {
-            None => None,
-            Some((name, _)) => {
-                let head = self.bundle.head(name, size)?;
-                let tokens = bound_inputs(&self.engine, &network, &backbone, &head)?;
-                Some(self.engine.load(&head, &tokens)?)
-            }
-        };
-        self.networks.insert(size, Networks { input, backbone, depth });
         Ok(())
     }
 
@@ -267,16 +280,31 @@ impl<E: Engine> Pipeline<E> {
         image: &ImageView<'_>,
         wanted: Wanted,
     ) -> Result<Outputs<'v>, PipelineError> {
+        self.run_observed(view, image, wanted, None)
+    }
+
+    /// Computes what is wanted of one frame, and with an observation the policy's actions, all of one pass of the backbone.
+    ///
+    /// # Errors
+    /// As [`Pipeline::run`].
+    pub fn run_observed<'v>(
+        &mut self,
+        view: &'v mut CameraView,
+        image: &ImageView<'_>,
+        wanted: Wanted,
+        observation: Option<Observation<'_>>,
+    ) -> Result<Outputs<'v>, PipelineError> {
         let size = view.geometry().network();
         self.load(size)?;
         let Some(networks) = self.networks.get_mut(&size) else {
             return Err(PipelineError::Size { asked: size, known: Vec::new() });
         };
-        let head = self.depth_head.as_ref().zip(networks.depth.as_mut()).filter(|_| wanted.depth);
+        let plan = self.heads.plan(wanted, observation.is_some());
+        let sees = plan.anything() || wanted.features;
         let mut clock = Clock::start();
 
         let resized = view.preprocessing.loads();
-        if head.is_some() || wanted.features {
+        if sees {
             self.engine.preprocess(image, &mut view.preprocessing, &networks.input)?;
         }
         if wanted.color {
@@ -285,16 +313,18 @@ impl<E: Engine> Pipeline<E> {
         }
         let preprocess = clock.lap();
 
-        if head.is_some() || wanted.features {
+        if sees {
             self.engine.run(&mut networks.backbone)?;
         }
         let backbone = clock.lap();
 
-        let mut depth = None;
-        if let Some(((_, range), network)) = head {
-            self.engine.run(network)?;
-            depth = Some((&self.engine.outputs(network)[0], *range));
-        }
+        networks.run(&mut self.engine, plan)?;
+        let policy = match (&self.heads.policy, view.heads.policy.as_mut(), observation) {
+            (Some((_, policy)), Some(memory), Some(observation)) => {
+                Some(networks.act(&mut self.engine, policy, memory, observation)?)
+            }
+            _ => None,
+        };
         let heads = clock.lap();
 
         if wanted.features {
@@ -302,45 +332,66 @@ impl<E: Engine> Pipeline<E> {
                 self.engine.download(tokens, map.values_mut())?;
             }
         }
-        let (mut has_depth, asked) = (false, depth.is_some());
-        if let Some((tensor, range)) = depth {
+        let has_depth = self.decode(view, size, plan, wanted)?;
+        let timings = Timings { preprocess, backbone, heads, decode: clock.lap() };
+        Ok(outputs(view, (plan, has_depth), wanted, policy, timings))
+    }
+
+    /// Copies out what the heads with an output per pixel gave, and marks what is not valid. Whether there is depth in metres.
+    fn decode(
+        &mut self,
+        view: &mut CameraView,
+        size: Size,
+        plan: Plan,
+        wanted: Wanted,
+    ) -> Result<bool, PipelineError> {
+        let (Some(networks), engine) = (self.networks.get(&size), &mut self.engine) else { return Ok(false) };
+        let mut has_depth = false;
+        if let Some((_, range)) = self.heads.points.as_ref().filter(|_| plan.points) {
+            networks.read_points(engine, *range, &mut view.heads)?;
+            view.finish_points();
+            if wanted.depth && !plan.depth {
+                view.depth_of_points(*range, self.far);
+                view.finish_depth()?;
+                has_depth = true;
+            }
+        }
+        if plan.segmentation {
+            networks.read_labels(engine, &mut view.heads)?;
+        }
+        if let Some((_, range)) = self.heads.depth.as_ref().filter(|_| plan.depth) {
             if view.is_scaled() {
-                view.depth.refill(range, self.far, |meters| self.engine.download(tensor, meters))?;
+                let read = |meters: &mut [f32]| networks.read_depth(engine, meters);
+                view.depth.refill(*range, self.far, read)?;
                 view.finish_scaled()?;
                 has_depth = true;
             } else {
-                view.relative.refill(range, |values| self.engine.download(tensor, values))?;
+                view.relative.refill(*range, |values| networks.read_depth(engine, values))?;
                 has_depth = view.finish_relative()?;
             }
         }
-        let decode = clock.lap();
-
-        Ok(Outputs {
-            depth: has_depth.then_some(view.output_depth()),
-            relative: (asked && !has_depth).then_some(&view.relative),
-            features: wanted.features.then_some(view.features.as_slice()),
-            color: wanted.color.then_some(view.color.as_slice()),
-            timings: Timings { preprocess, backbone, heads, decode },
-        })
+        Ok(has_depth)
     }
 }
 
-/// The backbone's output tensors that a head reads, in the head's order.
-pub(crate) fn bound_inputs<E: Engine>(
-    engine: &E,
-    backbone: &network::Network,
-    loaded: &E::Network,
-    head: &network::Network,
-) -> Result<Vec<E::Tensor>, EngineError> {
-    let tensors = engine.outputs(loaded);
-    let find = |port: &network::graph::Port| {
-        let found = backbone.outputs().iter().position(|output| output.name == port.name);
-        found.map(|at| tensors[at].clone()).ok_or_else(|| EngineError::Load {
-            network: head.name().to_owned(),
-            reason: format!("expected the backbone to deliver {}", port.name),
-        })
-    };
-    head.inputs().iter().map(find).collect()
+/// What of a view was wanted and computed.
+fn outputs(
+    view: &CameraView,
+    (plan, has_depth): (Plan, bool),
+    wanted: Wanted,
+    policy: Option<Result<ActionChunk, PolicyError>>,
+    timings: Timings,
+) -> Outputs<'_> {
+    Outputs {
+        depth: has_depth.then_some(view.output_depth()),
+        relative: (plan.depth && !has_depth).then_some(&view.relative),
+        points: view.heads.points.as_ref().filter(|_| plan.points && (wanted.points || wanted.confidence)),
+        segmentation: view.heads.labels.as_ref().filter(|_| plan.segmentation),
+        features: wanted.features.then_some(view.features.as_slice()),
+        color: wanted.color.then_some(view.color.as_slice()),
+        policy,
+        timings,
+    }
 }
 
 /// Measures one stage after another.
@@ -363,7 +414,8 @@ pub(crate) mod tests {
     use crate::dummy::{Call, Dummy};
     use crate::image::Encoding;
     use network::bundle::random_model;
-    use network::{Architecture, HeadKind};
+    use network::manifest::Pooling;
+    use network::{Architecture, HeadKind, Meaning};
 
     const NETWORK: Size = Size { width: 64, height: 48 };
     pub const CAMERA: Size = Size { width: 80, height: 60 };
@@ -377,9 +429,48 @@ pub(crate) mod tests {
         let heads = [("depth".to_owned(), HeadKind::LinearDepth {})];
         let mut model =
             random_model(Architecture::named("pixio-tiny16").unwrap(), &heads, &[NETWORK], 1).unwrap();
-        model.manifest.heads.get_mut("depth").unwrap().scale = scale;
+        if let Meaning::Depth(depth) = &mut model.manifest.heads.get_mut("depth").unwrap().meaning {
+            depth.scale = scale;
+        }
         let bundle = model.write(&folder.path().join("bundle"), false, |_| ()).unwrap();
         (folder, Pipeline::new(dummy.clone(), bundle, None).unwrap())
+    }
+
+    #[test]
+    fn every_head_reads_one_pass_of_the_backbone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mlp = HeadKind::MlpPolicy { pooling: Pooling::Mean, history: 3, hidden: vec![8] };
+        let heads = [
+            ("points".to_owned(), HeadKind::LinearPoints {}),
+            ("segmentation".to_owned(), HeadKind::LinearSegmentation {}),
+            ("policy".to_owned(), mlp),
+        ];
+        let model =
+            random_model(Architecture::named("pixio-tiny16").unwrap(), &heads, &[NETWORK], 1).unwrap();
+        let bundle = model.write(&folder.path().join("bundle"), false, |_| ()).unwrap();
+        let dummy = Dummy::default();
+        let mut pipeline = Pipeline::new(dummy.clone(), bundle, None).unwrap();
+        let mut view = pipeline.view(CAMERA, None).unwrap();
+        let pixels = vec![100; CAMERA.area()];
+        let image = ImageView::new(&pixels, CAMERA, CAMERA.width, Encoding::Mono8).unwrap();
+        let wanted = Wanted { depth: true, points: true, segmentation: true, ..Wanted::default() };
+        dummy.take_calls();
+        let mut run = |secs: i64, state: Option<&[f64]>| {
+            let observation = Observation { stamp: control::RosTime(secs * 1_000_000_000), state };
+            let outputs = pipeline.run_observed(&mut view, &image, wanted, Some(observation)).unwrap();
+            assert!(outputs.depth.is_some() && outputs.points.is_some() && outputs.segmentation.is_some());
+            outputs.policy.unwrap()
+        };
+        let chunk = run(1, Some(&[0.0; 7])).unwrap();
+        assert_eq!((chunk.steps(), chunk.observation().0), (1, 1_000_000_000));
+        let runs: Vec<_> =
+            dummy.take_calls().into_iter().filter(|call| matches!(call, Call::Run(_))).collect();
+        let of = |name: &str| runs.iter().filter(|call| **call == Call::Run(name.to_owned())).count();
+        assert_eq!(["backbone", "points", "segmentation", "policy"].map(of), [1, 1, 1, 2], "{runs:?}");
+        assert_eq!(run(2, None), Err(PolicyError::NoState));
+        assert!(run(3, Some(&[0.0; 6])).is_err());
+        // Without an observation nothing is predicted.
+        assert!(pipeline.run(&mut view, &image, wanted).unwrap().policy.is_none());
     }
 
     #[test]

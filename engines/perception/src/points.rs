@@ -13,6 +13,16 @@ pub struct PointMap {
 }
 
 impl PointMap {
+    /// A map that knows nothing yet.
+    pub(crate) fn unknown(size: Size) -> Self {
+        Self { size, points: vec![[f32::NAN; 3]; size.area()] }
+    }
+
+    /// The points, to be filled by another part of this crate.
+    pub(crate) fn points_mut(&mut self) -> &mut [[f32; 3]] {
+        &mut self.points
+    }
+
     /// Size in pixels.
     pub fn size(&self) -> Size {
         self.size

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use calibration::{CameraModel, CameraModelError, RectifyMap, Size};
 use network::Manifest;
 
-use crate::depth::DepthMap;
+use crate::depth::{DepthMap, DepthRange, FarPolicy};
 use crate::engine::EngineError;
 use crate::features::FeatureMap;
 use crate::frame::Stamp;
 use crate::geometry::ImageGeometry;
+use crate::heads::Buffers;
 use crate::image::ImageView;
 use crate::pipeline::PipelineError;
 use crate::points::Rays;
@@ -69,6 +70,7 @@ pub struct CameraView {
     full: Option<FullDepth>,
     pub(crate) features: Vec<FeatureMap>,
     pub(crate) color: Vec<u8>,
+    pub(crate) heads: Buffers,
 }
 
 /// Depth at the camera's size, and the way there.
@@ -85,6 +87,7 @@ impl CameraView {
         scaling: Scaling,
         model: &Manifest,
         grid: (usize, usize),
+        heads: Buffers,
     ) -> Result<Self, EngineError> {
         let (network, camera) = (geometry.network(), geometry.camera_size());
         let ViewOptions { output, rectify: map, anchor, .. } = options;
@@ -106,6 +109,7 @@ impl CameraView {
             full,
             features: model.taps.iter().map(|block| FeatureMap::zeros(*block, grid, model)).collect(),
             color: vec![0; 3 * size.area()],
+            heads,
         })
     }
 
@@ -225,6 +229,31 @@ impl CameraView {
         Ok(())
     }
 
+    /// Makes unknown the points of what the camera did not see.
+    pub(crate) fn finish_points(&mut self) {
+        if let Some(points) = &mut self.heads.points {
+            points.forget(self.unseen.iter().copied());
+        }
+    }
+
+    /// Takes the depth of the points.
+    pub(crate) fn depth_of_points(&mut self, range: DepthRange, far: FarPolicy) {
+        let Some(points) = &self.heads.points else { return };
+        let z = points.points().points().iter().map(|point| point[2]);
+        let fill = |meters: &mut [f32]| -> Result<(), std::convert::Infallible> {
+            meters.iter_mut().zip(z).for_each(|(into, z)| *into = z);
+            Ok(())
+        };
+        let Ok(()) = self.depth.refill(range, far, fill);
+    }
+
+    /// Forgets the images that a policy saw: the next one begins a new history.
+    pub fn reset_policy(&mut self) {
+        if let Some(memory) = &mut self.heads.policy {
+            memory.reset();
+        }
+    }
+
     pub(crate) fn output_depth(&self) -> &DepthMap {
         self.full.as_ref().map_or(&self.depth, |full| &full.depth)
     }
@@ -259,7 +288,7 @@ mod tests {
         let mut view = pipeline.view_as(camera, ViewOptions { output, ..ViewOptions::default() }).unwrap();
         let pixels: Vec<u8> = (0..camera.area()).map(|at| (at % 251) as u8).collect();
         let image = ImageView::new(&pixels, camera, camera.width, Encoding::Mono8).unwrap();
-        let wanted = Wanted { depth: true, color: true, features: false };
+        let wanted = Wanted { depth: true, color: true, ..Wanted::default() };
         let outputs = pipeline.run(&mut view, &image, wanted).unwrap();
         let depth = outputs.depth.unwrap();
         assert_eq!(depth.size(), camera);

@@ -5,10 +5,10 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use calibration::Size;
+use calibration::{Intrinsics, Size};
 use image::{ExtendedColorType, ImageBuffer, Luma, save_buffer};
 use perception::points::Rays;
-use perception::{DepthMap, FeatureMap};
+use perception::{DepthMap, FeatureMap, HeadPoints, LabelMap};
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::ply;
@@ -51,6 +51,41 @@ impl Files<'_> {
         let mut out = BufWriter::new(File::create(&path).with_context(|| path.display().to_string())?);
         ply::write(&mut out, &points.collect::<Vec<_>>())?;
         Ok(out.flush()?)
+    }
+
+    /// `_points.ply` of a point map head, with the picture's colours.
+    pub fn head_points(&self, head: &HeadPoints, rgb: &[[u8; 3]]) -> Result<()> {
+        let path = self.path("_points.ply");
+        let points: Vec<_> = head.points().points().iter().copied().zip(rgb.iter().copied()).collect();
+        let mut out = BufWriter::new(File::create(&path).with_context(|| path.display().to_string())?);
+        ply::write(&mut out, &points)?;
+        Ok(out.flush()?)
+    }
+
+    /// `_intrinsics.json`: the pinhole that a point map head's rays imply at the network's size, pixels; null for none.
+    pub fn intrinsics(&self, head: &HeadPoints, size: Size) -> Result<()> {
+        let implied = head.implied().map(|implied| {
+            let Intrinsics { fx, fy, cx, cy } = implied.intrinsics;
+            serde_json::json!({ "fx": fx, "fy": fy, "cx": cx, "cy": cy, "deviation_pixels": implied.deviation_pixels })
+        });
+        let text =
+            serde_json::json!({ "width": size.width, "height": size.height, "implied_intrinsics": implied });
+        let path = self.path("_intrinsics.json");
+        std::fs::write(&path, format!("{text:#}\n")).with_context(|| path.display().to_string())
+    }
+
+    /// `_segmentation.png`: label ids, 8 bit, or 16 bit where there are more than 256 labels.
+    pub fn labels(&self, map: &LabelMap) -> Result<()> {
+        let (width, height) = (map.size().width as u32, map.size().height as u32);
+        let path = self.path("_segmentation.png");
+        let bytes: Option<Vec<u8>> = map.labels().iter().map(|label| u8::try_from(*label).ok()).collect();
+        let saved = match bytes {
+            Some(bytes) => save_buffer(&path, &bytes, width, height, ExtendedColorType::L8),
+            None => ImageBuffer::<Luma<u16>, _>::from_raw(width, height, map.labels().to_vec())
+                .context("labels of another size")?
+                .save(&path),
+        };
+        saved.with_context(|| path.display().to_string())
     }
 
     /// `_features.safetensors`: per tap `cls_<block>` `[class tokens, dim]` and `patches_<block>` `[rows, columns, dim]`.

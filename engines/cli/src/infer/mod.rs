@@ -20,14 +20,20 @@ use crate::{photographs, progress};
 use session::Session;
 use sources::Source;
 
-/// Run a bundle on pictures and videos: depth, points and features as files
+/// Run a bundle on pictures and videos: depth, points, segments and features as files
 ///
 /// Written to the folder of --out, for each picture STEM.jpg or .png:
 ///   STEM_depth.png             16 bit, millimetres, 0 where unknown or too far
 ///   STEM_depth_colour.png      near is warm, far is cold, unknown is black
 ///   STEM_input.png             the picture at the depth's size
 ///   STEM_features.safetensors  per tap: cls_BLOCK, patches_BLOCK
-///   STEM_points.ply            metres, camera optical frame (with --camera or --field-of-view)
+///   STEM_points.ply            metres, camera optical frame (of a point map head; else with --camera or --field-of-view)
+/// with a point map head
+///   STEM_confidence.png        how sure the head is: blue is 0, red is 1
+///   STEM_intrinsics.json       the pinhole that its rays imply at the network's size
+/// with a segmentation head
+///   STEM_segmentation.png      label ids, 8 bit (16 bit for ids above 255)
+///   STEM_segmentation_colour.png  labels in colour over the picture
 /// and, for more than one picture, contact_sheet.png. For each video STEM.mp4:
 ///   STEM_side_by_side.mp4      picture and depth in colour
 ///   STEM_000123_depth.png ...  for each frame, as far as --write asks [default: depth]
@@ -83,6 +89,8 @@ enum Kind {
     Input,
     /// A point cloud
     Points,
+    /// The class of every pixel
+    Segmentation,
     /// Tokens of every tap
     Features,
 }

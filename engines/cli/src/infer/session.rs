@@ -5,7 +5,9 @@ use calibration::Size;
 use image::RgbImage;
 use perception::parity::Photograph;
 use perception::points::Rays;
-use perception::{CameraView, Encoding, ImageView, Outputs, Pipeline, ViewOptions, Wanted, picture};
+use perception::{
+    CameraView, Encoding, ImageGeometry, ImageView, Outputs, Pipeline, ViewOptions, Wanted, picture,
+};
 
 use super::files::Files;
 use super::sheet::beside;
@@ -81,8 +83,15 @@ impl<'a, E: perception::Engine> Session<'a, E> {
         }
         let camera = self.camera.as_mut().context("no camera")?;
         let features = arguments.writes(Kind::Features, everything);
-        let wanted = Wanted { depth: self.pipeline.depth_range().is_some(), features, color: true };
-        let output = camera.view.output_size();
+        let wanted = Wanted {
+            depth: self.pipeline.depth_range().is_some(),
+            points: self.pipeline.has_points(),
+            confidence: self.pipeline.has_points(),
+            segmentation: self.pipeline.labels().is_some(),
+            features,
+            color: true,
+        };
+        let (output, geometry) = (camera.view.output_size(), *camera.view.geometry());
         let outputs = self.pipeline.run(&mut camera.view, &image, wanted)?;
         if outputs.relative.is_some() {
             bail!(
@@ -92,6 +101,7 @@ impl<'a, E: perception::Engine> Session<'a, E> {
         }
         let files = Files { folder: &arguments.out, stem };
         write(arguments, &files, &outputs, camera.rays.as_ref(), everything)?;
+        write_heads(arguments, &files, &outputs, (&geometry, output), everything)?;
         let Some((depth, color)) = outputs.depth.zip(outputs.color) else { return Ok(None) };
         let range = follow(self.shown, picture::shown_range(depth));
         self.shown = Some(range);
@@ -135,8 +145,36 @@ fn write(
     if arguments.writes(Kind::Input, everything) {
         files.picture("_input.png", depth.size(), color)?;
     }
-    if let Some(rays) = rays.filter(|_| arguments.writes(Kind::Points, everything)) {
+    // A point map head needs no calibration, and its points are better than those of an assumed one.
+    let of_depth = outputs.points.is_none() && arguments.writes(Kind::Points, everything);
+    if let Some(rays) = rays.filter(|_| of_depth) {
         files.points(rays, depth, color)?;
+    }
+    Ok(())
+}
+
+/// The files of heads for point maps and segments; `color` is of the size beside the geometry.
+fn write_heads(
+    arguments: &Arguments,
+    files: &Files<'_>,
+    outputs: &Outputs<'_>,
+    (geometry, size): (&ImageGeometry, Size),
+    everything: bool,
+) -> Result<()> {
+    let rgb = outputs.color.map(|rgb| geometry.sampled(size, rgb.as_chunks::<3>().0)).unwrap_or_default();
+    if let Some(head) = outputs.points.filter(|_| arguments.writes(Kind::Points, everything)) {
+        files.head_points(head, &rgb)?;
+        files.picture(
+            "_confidence.png",
+            geometry.network(),
+            &picture::confidence_in_colour(head.confidence()),
+        )?;
+        files.intrinsics(head, geometry.network())?;
+    }
+    if let Some(map) = outputs.segmentation.filter(|_| arguments.writes(Kind::Segmentation, everything)) {
+        files.labels(map)?;
+        let coloured = picture::labels_in_colour(map, rgb.as_flattened());
+        files.picture("_segmentation_colour.png", map.size(), &coloured)?;
     }
     Ok(())
 }

@@ -59,7 +59,11 @@ impl Golden {
             }
             let names: Vec<_> = case.outputs.iter().map(|output| output.name.as_str()).collect();
             let taps = manifest.taps.iter().map(|tap| format!("backbone/tokens_{tap}"));
-            let heads = manifest.heads.keys().map(|head| format!("{head}/depth"));
+            let outputs = |(name, head): (&String, &'static [&'static str])| {
+                let name = name.clone();
+                head.iter().map(move |output| format!("{name}/{output}"))
+            };
+            let heads = manifest.heads.iter().flat_map(|(name, head)| outputs((name, head.outputs())));
             if let Some(missing) = taps.chain(heads).find(|name| !names.contains(&name.as_str())) {
                 return Err(format!("{}: expected an output {missing}, there are {names:?}", case.size));
             }

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use calibration::Size;
 
 use super::{Bundle, BundleError, MANIFEST, WEIGHTS, encoder_id, file_sha256};
-use crate::checkpoint::{self, CheckpointError};
-use crate::manifest::{FORMAT, HeadScale, HeadSpec, Manifest, PreprocessingSpec};
+use crate::checkpoint::{self, CheckpointError, OfficialHead};
+use crate::manifest::{
+    DepthMeaning, FORMAT, HeadScale, HeadSpec, Manifest, Meaning, PreprocessingSpec, Task,
+};
 use crate::{PrecisionSpec, Weights, WeightsError};
 
 /// The smallest depth that the official evaluation counts, metres.
@@ -20,8 +22,10 @@ pub struct HeadSource {
     pub name: String,
     /// Checkpoint of the official trainer.
     pub path: PathBuf,
-    /// Depth of a saturated output, metres: 10 for NYUv2, 80 for KITTI.
+    /// Depth of a saturated output of a depth head, metres: 10 for NYUv2, 80 for KITTI.
     pub max_depth_meters: f32,
+    /// Names of a segmentation head's classes, in order; without them they are called `class_0` and so on.
+    pub labels: Option<Vec<String>>,
 }
 
 /// What to import.
@@ -88,13 +92,13 @@ pub fn import(request: &ImportRequest) -> Result<Model, ImportError> {
     }
     let mut heads = BTreeMap::new();
     for source in &request.heads {
-        let (kind, tensors) = checkpoint::head(&source.path, architecture.dim)?;
-        for (name, tensor) in tensors {
+        let official = checkpoint::head(&source.path, architecture.dim)?;
+        let meaning = source.meaning(&official)?;
+        for (name, tensor) in official.tensors {
             weights.insert(format!("heads.{}.{name}", source.name), tensor);
         }
-        let taps = kind.official_taps(architecture.blocks);
-        let (min_depth_meters, max_depth_meters) = (MIN_DEPTH_METERS, source.max_depth_meters);
-        let head = HeadSpec { kind, taps, min_depth_meters, max_depth_meters, scale: HeadScale::Metric };
+        let taps = official.kind.official_taps(architecture.blocks);
+        let head = HeadSpec { kind: official.kind, taps, meaning };
         if heads.insert(source.name.clone(), head).is_some() {
             return Err(ImportError::Request(format!("head {}: given twice", source.name)));
         }
@@ -121,6 +125,35 @@ pub fn import(request: &ImportRequest) -> Result<Model, ImportError> {
     };
     manifest.validate().map_err(ImportError::Request)?;
     Ok(Model { manifest, weights })
+}
+
+impl HeadSource {
+    /// What the head's numbers mean, from what it is and what the request says.
+    fn meaning(&self, official: &OfficialHead) -> Result<Meaning, ImportError> {
+        let (min_depth_meters, max_depth_meters) = (MIN_DEPTH_METERS, self.max_depth_meters);
+        match (official.kind.task(), &self.labels) {
+            (Task::Segmentation, None) => Ok(numbered_labels(official.outputs)),
+            (Task::Segmentation, Some(labels)) if labels.len() == official.outputs => {
+                Ok(Meaning::Labels(labels.clone()))
+            }
+            (_, None) => Ok(Meaning::Depth(DepthMeaning {
+                min_depth_meters,
+                max_depth_meters,
+                scale: HeadScale::Metric,
+            })),
+            (task, Some(labels)) => Err(ImportError::Request(format!(
+                "head {}: expected names for a head for {task} with {} outputs, got {}",
+                self.name,
+                official.outputs,
+                labels.len()
+            ))),
+        }
+    }
+}
+
+/// Classes without names.
+pub(super) fn numbered_labels(count: usize) -> Meaning {
+    Meaning::Labels((0..count).map(|class| format!("class_{class}")).collect())
 }
 
 /// The taps asked for and those the heads read; the last block when there are none.

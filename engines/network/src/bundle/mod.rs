@@ -24,7 +24,7 @@ use crate::checkpoint::{self, CheckpointError};
 use crate::graph::Network;
 use crate::manifest::{DepthCalibration, HeadSpec, Manifest};
 use crate::modules::encoder::{self, Tokens};
-use crate::modules::{self, BuildError, head_tensors};
+use crate::modules::{self, BuildError, Grid, head_tensors};
 use crate::{Weights, WeightsError};
 
 /// File names inside a bundle.
@@ -176,13 +176,15 @@ impl Bundle {
         encoder::backbone(&self.manifest.architecture, &self.weights, size, &taps)
     }
 
-    /// A head for an input size: ports `tokens_<block>` of its taps to its output.
+    /// A head for an input size; [`modules::head`] says what its ports are.
     ///
     /// # Errors
     /// When there is no such head, or as [`Bundle::backbone`].
     pub fn head(&self, name: &str, size: Size) -> Result<Network, BuildError> {
         let spec = self.head_spec(name)?;
-        modules::depth::head(name, spec, &self.manifest.architecture, &self.weights, size)
+        let architecture = &self.manifest.architecture;
+        let graph = modules::head(name, spec, architecture, Grid::new(architecture, size)?, 1)?;
+        Ok(Network::new(graph, self.weights.clone())?)
     }
 
     /// What the manifest says of a head.
@@ -228,11 +230,11 @@ fn model_hash(manifest: &Manifest) -> Result<String, String> {
 
 /// Names and shapes of all tensors of a model.
 fn expected_tensors<'a>(manifest: &'a Manifest) -> impl Iterator<Item = (String, Vec<usize>)> + 'a {
-    let dim = manifest.architecture.dim;
+    let architecture = &manifest.architecture;
     let encoder =
         manifest.architecture.tensors().into_iter().map(|(name, shape)| (format!("encoder.{name}"), shape));
     let heads = manifest.heads.iter().flat_map(move |(head, spec)| {
-        let tensors = head_tensors(&spec.kind, dim).into_iter();
+        let tensors = head_tensors(spec, architecture).into_iter();
         tensors.map(move |(name, shape)| (format!("heads.{head}.{name}"), shape))
     });
     encoder.chain(heads)

@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use calibration::Size;
 
 use super::expected_tensors;
-use super::import::{ImportError, Model, all_taps};
+use super::import::{ImportError, Model, all_taps, numbered_labels};
 use crate::Weights;
 use crate::architecture::Architecture;
-use crate::manifest::{FORMAT, HeadKind, HeadScale, HeadSpec, Manifest, PreprocessingSpec};
+use crate::manifest::{
+    ActionChannel, DepthMeaning, FORMAT, HeadKind, HeadScale, HeadSpec, Manifest, Meaning, PolicySpec,
+    PreprocessingSpec, Quantity, Scaling, SpaceKind, StateChannel, Task, Unit,
+};
 use crate::precision::PrecisionSpec;
 use crate::weights::Tensor;
 
-/// A model of this architecture with weights drawn from `seed`, and one depth head per name and form.
+/// A model of this architecture with weights drawn from `seed`, and one head per name and form: depths up to 10 m, four classes,
+/// a policy for seven joints (`joint_1` and so on) that reads their positions.
 ///
 /// # Errors
 /// When architecture, sizes or heads do not hold together.
@@ -26,9 +30,7 @@ pub fn random_model(
     let head = |kind: &HeadKind| HeadSpec {
         kind: kind.clone(),
         taps: kind.official_taps(architecture.blocks),
-        min_depth_meters: 0.001,
-        max_depth_meters: 10.0,
-        scale: HeadScale::Metric,
+        meaning: meaning(kind),
     };
     let heads: BTreeMap<_, _> = heads.iter().map(|(name, kind)| (name.clone(), head(kind))).collect();
     let manifest = Manifest {
@@ -56,6 +58,37 @@ pub fn random_model(
         weights.insert(name, Tensor::from_f32(&shape, &values).map_err(ImportError::Request)?);
     }
     Ok(Model { manifest, weights })
+}
+
+/// What the numbers of a head without training could mean.
+fn meaning(kind: &HeadKind) -> Meaning {
+    match kind.task() {
+        Task::Depth | Task::Points => Meaning::Depth(DepthMeaning {
+            min_depth_meters: 0.001,
+            max_depth_meters: 10.0,
+            scale: HeadScale::Metric,
+        }),
+        Task::Segmentation => numbered_labels(4),
+        Task::Policy => Meaning::Policy(policy(kind)),
+    }
+}
+
+/// A policy for seven turning joints at 10 Hz, whose actions are positions within a radian or so.
+fn policy(kind: &HeadKind) -> PolicySpec {
+    let scaling = Scaling::MeanStd { mean: 0.0, std: 0.5 };
+    let name = |joint: usize| format!("joint_{joint}");
+    let action = |joint| ActionChannel { name: name(joint), unit: Unit::Radians, scaling };
+    let quantity = Quantity::Position;
+    let state = |joint| StateChannel { name: name(joint), quantity, unit: Unit::Radians, scaling };
+    PolicySpec {
+        period_secs: 0.1,
+        steps: if matches!(kind, HeadKind::ChunkPolicy { .. }) { 16 } else { 1 },
+        space: SpaceKind::JointPositions,
+        frame: None,
+        actions: (1..=7).map(action).collect(),
+        state: (1..=7).map(state).collect(),
+        contract: None,
+    }
 }
 
 /// One number of a tensor, spread so that signals neither vanish nor explode through the layers.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use names::{Backbone, HuggingFaceConfig, backbone, head};
+pub use names::{Backbone, HuggingFaceConfig, OfficialHead, backbone, head};
 
 use crate::weights::Tensor;
 

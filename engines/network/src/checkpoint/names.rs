@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{CheckpointError, StateDict, open};
 use crate::architecture::Architecture;
 use crate::manifest::HeadKind;
-use crate::modules::head_tensors;
+use crate::modules::trunk_tensors;
 use crate::weights::Tensor;
 
 /// The encoder of a checkpoint, under official names.
@@ -44,30 +44,39 @@ pub fn backbone(path: &Path, heads: Option<usize>) -> Result<Backbone, Checkpoin
     Ok(Backbone { architecture, tensors })
 }
 
+/// A head of the official trainer.
+#[derive(Debug)]
+pub struct OfficialHead {
+    /// A depth head where there is one output, else a segmentation head.
+    pub kind: HeadKind,
+    /// Outputs per pixel: 1 for depth, the classes for segmentation.
+    pub outputs: usize,
+    /// Tensors below `head.`, without it.
+    pub tensors: StateDict,
+}
+
 /// Reads a head of the official trainer: the tensors below `head.`, and which head they make.
 ///
 /// # Errors
-/// When the file is refused, or its tensors are not those of a linear or DPT depth head for a backbone of width `dim`.
-pub fn head(path: &Path, dim: usize) -> Result<(HeadKind, StateDict), CheckpointError> {
+/// When the file is refused, or its tensors are not those of a linear or DPT head for a backbone of width `dim`.
+pub fn head(path: &Path, dim: usize) -> Result<OfficialHead, CheckpointError> {
     let content = |reason: String| CheckpointError::content(path, reason);
     let mut tensors = below(strip(open(path)?, "module."), "head.");
-    let kind = head_kind(&tensors).map_err(content)?;
+    let (kind, outputs) = head_kind(&tensors).map_err(content)?;
     // The official module carries this unit; its forward pass never reaches it.
     tensors.retain(|name, _| !name.starts_with("scratch.refinenet4.resConfUnit1."));
-    check(&tensors, &head_tensors(&kind, dim)).map_err(content)?;
-    Ok((kind, tensors))
+    check(&tensors, &trunk_tensors(&kind, dim, outputs)).map_err(content)?;
+    Ok(OfficialHead { kind, outputs, tensors })
 }
 
-fn head_kind(tensors: &StateDict) -> Result<HeadKind, String> {
-    let shape = |name: &str| tensors.get(name).map(|tensor| tensor.shape().to_vec());
+fn head_kind(tensors: &StateDict) -> Result<(HeadKind, usize), String> {
+    let first = |name: &str| tensors.get(name).and_then(|tensor| tensor.shape().first().copied());
     if tensors.is_empty() {
         return Err("expected tensors below head., found none".to_owned());
     }
-    if let Some(weight) = shape("1.weight") {
-        return match weight.first() {
-            Some(1) => Ok(HeadKind::LinearDepth {}),
-            _ => Err(format!("1.weight: expected one output (depth), got shape {weight:?}")),
-        };
+    if let Some(outputs) = first("1.weight") {
+        let kind = if outputs == 1 { HeadKind::LinearDepth {} } else { HeadKind::LinearSegmentation {} };
+        return Ok((kind, outputs));
     }
     if tensors.keys().any(|name| name.contains(".bn1.")) {
         return Err(
@@ -75,22 +84,19 @@ fn head_kind(tensors: &StateDict) -> Result<HeadKind, String> {
                 .to_owned(),
         );
     }
-    let first = |name: &str| shape(name).and_then(|shape| shape.first().copied());
     let channels = |level: usize| {
         first(&format!("projects.{level}.weight"))
             .ok_or_else(|| format!("projects.{level}.weight is missing"))
     };
-    let features = first("scratch.output_conv.0.weight").ok_or("expected a linear or a DPT depth head")?;
-    match first("scratch.output_conv.2.weight") {
-        Some(1) => {}
-        came => {
-            return Err(format!("scratch.output_conv.2.weight: expected one output (depth), got {came:?}"));
-        }
-    }
-    Ok(HeadKind::DptDepth {
-        features,
-        out_channels: [channels(0)?, channels(1)?, channels(2)?, channels(3)?],
-    })
+    let features = first("scratch.output_conv.0.weight").ok_or("expected a linear or a DPT head")?;
+    let outputs = first("scratch.output_conv.2.weight").ok_or("scratch.output_conv.2.weight is missing")?;
+    let out_channels = [channels(0)?, channels(1)?, channels(2)?, channels(3)?];
+    let kind = if outputs == 1 {
+        HeadKind::DptDepth { features, out_channels }
+    } else {
+        HeadKind::DptSegmentation { features, out_channels }
+    };
+    Ok((kind, outputs))
 }
 
 /// Removes a prefix that every name carries.

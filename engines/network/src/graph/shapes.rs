@@ -10,7 +10,9 @@ pub(super) fn infer(op: &Op, operands: &[&[usize]]) -> Result<Vec<usize>, String
         (Op::Add | Op::Sub | Op::Mul | Op::Div, [left, right]) => broadcast(left, right),
         (Op::LayerNorm { .. }, [x, scale, bias]) => layer_norm(x, scale, bias),
         (Op::BatchNorm { .. }, [x, statistics @ ..]) if statistics.len() == 4 => batch_norm(x, statistics),
-        (Op::Softmax | Op::Gelu | Op::Relu | Op::Sigmoid | Op::Tanh | Op::Exp, [x]) => Ok(x.to_vec()),
+        (Op::Softmax | Op::Gelu | Op::Relu | Op::Sigmoid | Op::Tanh | Op::Exp | Op::Sqrt, [x]) => {
+            Ok(x.to_vec())
+        }
         (Op::Transpose { order }, [x]) => transpose(x, order),
         (Op::Reshape { shape }, [x]) => reshape(x, shape),
         (Op::Expand { shape }, [x]) => expand(x, shape),

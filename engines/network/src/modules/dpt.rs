@@ -3,12 +3,13 @@
 use super::{Kernel, Scope};
 use crate::graph::{GraphError, Op, ValueId};
 
-/// Four feature maps to one raw map at twice the resolution of the finest level.
+/// Four feature maps to raw maps `[batch, outputs, rows, columns]` at twice the resolution of the finest level.
 pub(super) fn trunk(
     scope: &mut Scope<'_>,
     maps: &[ValueId],
     features: usize,
     out_channels: &[usize; 4],
+    outputs: usize,
 ) -> Result<ValueId, GraphError> {
     let mut levels = Vec::with_capacity(4);
     for (level, (map, channels)) in maps.iter().zip(out_channels).enumerate() {
@@ -23,7 +24,7 @@ pub(super) fn trunk(
     let path = path.unwrap_or(maps[0]);
     let hidden = scope.conv("scratch.output_conv.0", path, features, Kernel::THREE)?;
     let active = scope.node("scratch.output_conv.1", Op::Relu, &[hidden])?;
-    scope.conv("scratch.output_conv.2", active, 1, Kernel::ONE)
+    scope.conv("scratch.output_conv.2", active, outputs, Kernel::ONE)
 }
 
 fn spatial(scope: &Scope<'_>, map: ValueId) -> (usize, usize) {
@@ -88,7 +89,12 @@ fn residual(scope: &mut Scope<'_>, x: ValueId) -> Result<ValueId, GraphError> {
 }
 
 /// Names and shapes of the trunk's tensors. The official module also carries `refinenet4.resConfUnit1`, which nothing uses.
-pub(super) fn tensors(dim: usize, features: usize, out_channels: &[usize; 4]) -> Vec<(String, Vec<usize>)> {
+pub(super) fn tensors(
+    dim: usize,
+    features: usize,
+    out_channels: &[usize; 4],
+    outputs: usize,
+) -> Vec<(String, Vec<usize>)> {
     let mut tensors = Vec::new();
     let mut layer = |name: String, weight: Vec<usize>, bias: Option<usize>| {
         tensors.push((format!("{name}.weight"), weight));
@@ -113,6 +119,6 @@ pub(super) fn tensors(dim: usize, features: usize, out_channels: &[usize; 4]) ->
         layer(format!("{block}.out_conv"), vec![features, features, 1, 1], Some(features));
     }
     layer("scratch.output_conv.0".into(), square, Some(features));
-    layer("scratch.output_conv.2".into(), vec![1, features, 1, 1], Some(1));
+    layer("scratch.output_conv.2".into(), vec![outputs, features, 1, 1], Some(outputs));
     tensors
 }

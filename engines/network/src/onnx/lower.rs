@@ -212,6 +212,7 @@ fn form(op: &Op, operand_shapes: &[&[usize]]) -> Form {
         Op::Sigmoid => node("Sigmoid", vec![]),
         Op::Tanh => node("Tanh", vec![]),
         Op::Exp => node("Exp", vec![]),
+        Op::Sqrt => node("Sqrt", vec![]),
         Op::Transpose { order } => node("Transpose", vec![("perm", Value::Ints(signed(order)))]),
         Op::Reshape { shape } => shaped("Reshape", vec![], vec![("shape", shape.clone())]),
         Op::Expand { shape } => shaped("Expand", vec![], vec![("shape", shape.clone())]),
