@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,24 +11,17 @@ use futures::StreamExt;
 use futures::task::LocalSpawnExt;
 use nalgebra::Isometry3;
 use perception::Stamp;
-use r2r::sensor_msgs::msg::JointState;
 use r2r::std_msgs::msg::String as Text;
 use r2r::tf2_msgs::msg::TFMessage;
 use r2r::{QosProfile, WrappedTypesupport};
 use robot::{BodyMask, JointKind, MeshFolders, Robot, SelfFilter};
 
-use crate::joints::{JointError, JointHistory};
+use crate::joints::{JointError, JointFeed, Quantity};
 use crate::qos::Entity;
 use crate::ros_node::RosNode;
 use crate::rosout::Logger;
 use crate::tf::Buffer;
 use crate::throttle::Throttle;
-
-/// How far apart the joint states around an image may be.
-const WIDEST_GAP: Duration = Duration::from_millis(200);
-
-/// How long a frame waits for the joint states after its stamp.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long transforms are kept, as tf2 does.
 const KEEP: Duration = Duration::from_secs(10);
@@ -62,30 +55,31 @@ impl Description {
 #[derive(Debug)]
 pub struct Body {
     padding_meters: f64,
+    joints: Arc<JointFeed>,
     known: Mutex<Known>,
-    joints_came: Condvar,
 }
 
 #[derive(Debug)]
 struct Known {
     /// The filter, or why there is none.
     filter: Result<Arc<SelfFilter>, String>,
-    joints: JointHistory,
     frames: Buffer,
 }
 
 impl Body {
-    /// The body that parameters ask for, if they do, with its subscriptions.
+    /// The body that parameters ask for, if they do, with its subscriptions; `joints` must hear `joint_states`.
     ///
     /// # Errors
     /// When the description is refused, or the middleware refuses a subscription.
-    pub fn of_parameters(ros: &mut RosNode) -> Result<Option<Arc<Self>>> {
+    pub fn of_parameters(ros: &mut RosNode, joints: &Arc<JointFeed>) -> Result<Option<Arc<Self>>> {
         if !ros.parameters.flag("self_filter")? {
             return Ok(None);
         }
         let description = Description::of_parameter(&ros.parameters.text("robot_description")?);
         let padding = ros.parameters.number("self_filter_padding")?;
-        let body = Arc::new(Self::new(&description, padding).context("parameter robot_description")?);
+        let body = Arc::new(
+            Self::new(&description, padding, joints.clone()).context("parameter robot_description")?,
+        );
         if let Ok(filter) = &body.lock().filter {
             ros.logger.info(tell(filter.robot()));
         }
@@ -97,7 +91,7 @@ impl Body {
     ///
     /// # Errors
     /// When the description is refused, unless it comes by topic.
-    pub fn new(description: &Description, padding_meters: f64) -> Result<Self> {
+    pub fn new(description: &Description, padding_meters: f64, joints: Arc<JointFeed>) -> Result<Self> {
         let robot = match description {
             Description::Topic => None,
             Description::Text(text) => {
@@ -109,28 +103,17 @@ impl Body {
             Some(robot) => Ok(Arc::new(SelfFilter::new(Arc::new(robot), padding_meters)?)),
             None => Err("no robot_description has come yet".to_owned()),
         };
-        let (joints, frames) = (JointHistory::new(WIDEST_GAP), Buffer::new(KEEP));
-        Ok(Self {
-            padding_meters,
-            known: Mutex::new(Known { filter, joints, frames }),
-            joints_came: Condvar::new(),
-        })
+        let known = Mutex::new(Known { filter, frames: Buffer::new(KEEP) });
+        Ok(Self { padding_meters, joints, known })
     }
 
-    /// Subscribes to `joint_states`, `/tf` and `/tf_static`, and to `robot_description` when that is where it comes from.
+    /// Subscribes to `/tf` and `/tf_static`, and to `robot_description` when that is where it comes from.
     ///
     /// # Errors
     /// When the middleware refuses a subscription.
     pub fn subscribe(self: &Arc<Self>, ros: &mut RosNode, description: &Description) -> Result<()> {
         let latched = || QosProfile::default().keep_last(1).reliable().transient_local();
         let sensor = || QosProfile::default().keep_last(100).best_effort();
-
-        let (body, mut errors, logger) = (self.clone(), Throttle::new(LOG_PERIOD), ros.logger.clone());
-        each::<JointState>(ros, "joint_states", sensor(), move |message| {
-            let taken = body.lock().joints.insert(&message);
-            body.joints_came.notify_all();
-            warn(&logger, &mut errors, taken);
-        })?;
 
         for (topic, qos, fixed) in [("/tf", sensor(), false), ("/tf_static", latched().keep_last(100), true)]
         {
@@ -186,23 +169,16 @@ impl Body {
 
     /// The filter, and the position of every free joint at a stamp.
     fn wait_for_joints(&self, stamp: Stamp) -> Result<(Arc<SelfFilter>, BTreeMap<String, f64>), String> {
-        let end = Instant::now() + PATIENCE;
-        let mut known = self.lock();
-        loop {
-            let filter = known.filter.clone()?;
+        let filter = self.lock().filter.clone()?;
+        let positions = self.joints.at(stamp, |joints| {
             let position = |joint: &robot::Joint| {
                 let endless = joint.kind == JointKind::Continuous;
-                Ok((joint.name.clone(), known.joints.position(&joint.name, stamp, endless)?))
+                let position = joints.history(Quantity::Position).position(&joint.name, stamp, endless)?;
+                Ok((joint.name.clone(), position))
             };
-            let positions = filter.robot().free_joints().map(position).collect::<Result<_, JointError>>();
-            let left = end.saturating_duration_since(Instant::now());
-            match positions {
-                Ok(positions) => return Ok((filter, positions)),
-                Err(JointError::Time { newest, .. }) if newest < stamp && !left.is_zero() => {}
-                Err(error) => return Err(error.to_string()),
-            }
-            known = self.joints_came.wait_timeout(known, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+            filter.robot().free_joints().map(position).collect::<Result<_, JointError>>()
+        });
+        Ok((filter, positions.map_err(|error| error.to_string())?))
     }
 
     /// Where a frame is that the URDF does not have: under one of its links (a driver's own frames), or beside them.

@@ -3,7 +3,9 @@
 use calibration::{CameraInfo, CameraModel, Roi, Size};
 use perception::points::Rays;
 use perception::scale::Known;
-use perception::{DepthMap, Encoding, FeatureMap, ImageError, ImageView, Stamp};
+use perception::{
+    ConfidenceMap, DepthMap, Encoding, FeatureMap, HeadPoints, ImageError, ImageView, LabelMap, Stamp,
+};
 use r2r::builtin_interfaces::msg::Time;
 use r2r::sensor_msgs::msg;
 use r2r::std_msgs::msg::Header;
@@ -196,10 +198,11 @@ pub fn color_message(header: Header, size: Size, rgb: &[u8]) -> msg::Image {
     }
 }
 
-/// Bytes of one point: x, y, z and rgb, float32 each.
-const POINT_STEP: usize = 16;
+/// Bytes of one number of a point.
+const FIELD_BYTES: usize = 4;
 
-/// An organised cloud, metres in the camera's optical frame, NaN where unknown; colours packed as PCL and rviz read them.
+/// An organised cloud of a depth map, metres in the camera's optical frame, NaN where unknown; colours packed as PCL and rviz read
+/// them.
 ///
 /// # Errors
 /// When depth and rays are of different sizes.
@@ -210,28 +213,101 @@ pub fn points_message(
     rgb: &[u8],
 ) -> Result<msg::PointCloud2, String> {
     let size = depth.size();
-    let mut data = Vec::with_capacity(POINT_STEP * size.area());
-    for (point, [red, green, blue]) in rays.points(depth)?.zip(rgb.as_chunks::<3>().0) {
-        point.iter().for_each(|value| data.extend_from_slice(&value.to_le_bytes()));
-        data.extend_from_slice(&[*blue, *green, *red, 0]);
+    let fields = ["x", "y", "z", "rgb"];
+    let mut data = Vec::with_capacity(FIELD_BYTES * fields.len() * size.area());
+    for (point, color) in rays.points(depth)?.zip(rgb.as_chunks::<3>().0) {
+        push_point(&mut data, point, *color);
     }
-    let field = |(index, name): (usize, &str)| msg::PointField {
-        name: name.to_owned(),
-        offset: 4 * index as u32,
+    Ok(cloud(header, size, &fields, data))
+}
+
+/// As [`points_message`], of a point map head: with its confidence, 0 to 1. Points of pixels that are `covered` are unknown.
+///
+/// # Errors
+/// When colours or covered pixels are not as many as points.
+pub fn head_points_message(
+    header: Header,
+    head: &HeadPoints,
+    rgb: &[u8],
+    covered: Option<&[bool]>,
+) -> Result<msg::PointCloud2, String> {
+    let size = head.points().size();
+    let (colors, marks) = (rgb.as_chunks::<3>().0, covered.unwrap_or(&[]));
+    if colors.len() != size.area() || covered.is_some_and(|covered| covered.len() != size.area()) {
+        return Err(format!(
+            "expected colours and covered pixels of {size}, got {} and {}",
+            colors.len(),
+            marks.len()
+        ));
+    }
+    let fields = ["x", "y", "z", "rgb", "confidence"];
+    let mut data = Vec::with_capacity(FIELD_BYTES * fields.len() * size.area());
+    for (index, (point, share)) in head.points().points().iter().zip(head.confidence().values()).enumerate() {
+        let is_covered = marks.get(index).copied().unwrap_or(false);
+        push_point(&mut data, if is_covered { [f32::NAN; 3] } else { *point }, colors[index]);
+        data.extend_from_slice(&share.to_le_bytes());
+    }
+    Ok(cloud(header, size, &fields, data))
+}
+
+fn push_point(data: &mut Vec<u8>, point: [f32; 3], [red, green, blue]: [u8; 3]) {
+    point.iter().for_each(|value| data.extend_from_slice(&value.to_le_bytes()));
+    data.extend_from_slice(&[blue, green, red, 0]);
+}
+
+/// An organised cloud of float32 fields.
+fn cloud(header: Header, size: Size, fields: &[&str], data: Vec<u8>) -> msg::PointCloud2 {
+    let field = |(index, name): (usize, &&str)| msg::PointField {
+        name: (*name).to_owned(),
+        offset: (FIELD_BYTES * index) as u32,
         datatype: msg::PointField::FLOAT32 as u8,
         count: 1,
     };
-    Ok(msg::PointCloud2 {
+    let step = FIELD_BYTES * fields.len();
+    msg::PointCloud2 {
         header,
         height: size.height as u32,
         width: size.width as u32,
-        fields: ["x", "y", "z", "rgb"].into_iter().enumerate().map(field).collect(),
+        fields: fields.iter().enumerate().map(field).collect(),
         is_bigendian: false,
-        point_step: POINT_STEP as u32,
-        row_step: (POINT_STEP * size.width) as u32,
+        point_step: step as u32,
+        row_step: (step * size.width) as u32,
         data,
         is_dense: false,
-    })
+    }
+}
+
+/// Confidences as `32FC1`, 0 to 1, NaN where the head does not say.
+pub fn confidence_message(header: Header, confidence: &ConfidenceMap) -> msg::Image {
+    let size = confidence.size();
+    msg::Image {
+        header,
+        height: size.height as u32,
+        width: size.width as u32,
+        encoding: "32FC1".to_owned(),
+        is_bigendian: 0,
+        step: 4 * size.width as u32,
+        data: little_endian(confidence.values().iter().copied(), size.area()),
+    }
+}
+
+/// Label ids, tightly packed: `mono8` for up to 256 classes, else `mono16`.
+pub fn segmentation_message(header: Header, map: &LabelMap, classes: usize) -> msg::Image {
+    let size = map.size();
+    let (encoding, bytes, data) = if classes <= 256 {
+        ("mono8", 1, map.labels().iter().map(|label| *label as u8).collect())
+    } else {
+        ("mono16", 2, map.labels().iter().flat_map(|label| label.to_le_bytes()).collect())
+    };
+    msg::Image {
+        header,
+        height: size.height as u32,
+        width: size.width as u32,
+        encoding: encoding.to_owned(),
+        is_bigendian: 0,
+        step: bytes * size.width as u32,
+        data,
+    }
 }
 
 #[cfg(test)]

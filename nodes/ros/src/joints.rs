@@ -1,43 +1,101 @@
-//! Joint positions of `/joint_states`, at a stamp.
+//! What `joint_states` tells of the joints, at a stamp.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::f64::consts::{PI, TAU};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result};
+use futures::StreamExt;
+use futures::task::LocalSpawnExt;
 use perception::Stamp;
+use r2r::QosProfile;
 use r2r::sensor_msgs::msg::JointState;
 
 use crate::convert;
+use crate::qos::Qos;
+use crate::ros_node::RosNode;
+use crate::throttle::Throttle;
 
 /// How long positions are kept.
 const KEEP: Duration = Duration::from_secs(5);
 
-/// Why a joint's position is not known at a stamp, or a message was not taken.
+/// How far apart the messages around a stamp may be.
+const WIDEST_GAP: Duration = Duration::from_millis(200);
+
+/// How long a frame waits for the joint states after its stamp.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// A topic that has been silent for so long is not waited for.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// How often one kind of error is logged.
+const LOG_PERIOD: Duration = Duration::from_secs(5);
+
+/// A number of a joint's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantity {
+    /// rad or m.
+    Position,
+    /// rad/s or m/s.
+    Velocity,
+    /// N m or N.
+    Effort,
+}
+
+impl Quantity {
+    /// The message's numbers of this kind.
+    fn of(self, message: &JointState) -> &[f64] {
+        match self {
+            Self::Position => &message.position,
+            Self::Velocity => &message.velocity,
+            Self::Effort => &message.effort,
+        }
+    }
+}
+
+impl std::fmt::Display for Quantity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Position => "position",
+            Self::Velocity => "velocity",
+            Self::Effort => "effort",
+        })
+    }
+}
+
+/// Why a joint's number is not known at a stamp, or a message was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JointError {
-    /// Another number of positions than names.
-    #[error("joint_states stamped {stamp}: expected a position for each of {names} names, got {positions}")]
+    /// Another number of positions (or velocities, efforts) than names.
+    #[error("joint_states stamped {stamp}: expected a {quantity} for each of {names} names, got {came}")]
     Count {
         /// The message's stamp.
         stamp: Stamp,
+        /// Of what.
+        quantity: Quantity,
         /// How many names it has.
         names: usize,
-        /// How many positions.
-        positions: usize,
+        /// How many numbers.
+        came: usize,
     },
-    /// A position that is none.
-    #[error("joint_states stamped {stamp}: joint {joint}: expected a finite position, got {came}")]
+    /// A number that is none.
+    #[error("joint_states stamped {stamp}: joint {joint}: expected a finite {quantity}, got {came}")]
     NotFinite {
         /// The message's stamp.
         stamp: Stamp,
+        /// Of what.
+        quantity: Quantity,
         /// The joint.
         joint: String,
         /// What came.
         came: String,
     },
     /// No message told of a joint.
-    #[error("joint {joint}: no joint_states message has told of it")]
+    #[error("joint {joint}: no joint_states message has told of its {quantity}")]
     Unknown {
+        /// Of what.
+        quantity: Quantity,
         /// The joint.
         joint: String,
     },
@@ -72,14 +130,20 @@ pub enum JointError {
 /// The last seconds of every joint that told of itself, in whichever messages.
 #[derive(Clone, Debug)]
 pub struct JointHistory {
+    quantity: Quantity,
     joints: BTreeMap<String, VecDeque<(Stamp, f64)>>,
     widest_gap: Duration,
 }
 
 impl JointHistory {
-    /// A history that tells positions between messages that are at most so far apart.
+    /// A history of positions that tells them between messages that are at most so far apart.
     pub fn new(widest_gap: Duration) -> Self {
-        Self { joints: BTreeMap::new(), widest_gap }
+        Self::of(Quantity::Position, widest_gap)
+    }
+
+    /// As [`JointHistory::new`], of another quantity.
+    pub fn of(quantity: Quantity, widest_gap: Duration) -> Self {
+        Self { quantity, joints: BTreeMap::new(), widest_gap }
     }
 
     /// Takes a message. A stamp older than all that is kept means that the clock jumped back: that joint starts anew.
@@ -88,13 +152,15 @@ impl JointHistory {
     /// When it has no positions for its names, or one that is not finite; nothing of it is then taken.
     pub fn insert(&mut self, message: &JointState) -> Result<(), JointError> {
         let stamp = convert::stamp(&message.header.stamp);
-        let (names, positions) = (message.name.len(), message.position.len());
-        if names != positions {
-            return Err(JointError::Count { stamp, names, positions });
+        let quantity = self.quantity;
+        let (names, came) = (message.name.len(), quantity.of(message).len());
+        if names != came {
+            return Err(JointError::Count { stamp, quantity, names, came });
         }
-        let told = || message.name.iter().zip(&message.position);
-        if let Some((joint, came)) = told().find(|(_, position)| !position.is_finite()) {
-            return Err(JointError::NotFinite { stamp, joint: joint.clone(), came: came.to_string() });
+        let told = || message.name.iter().zip(quantity.of(message));
+        if let Some((joint, came)) = told().find(|(_, number)| !number.is_finite()) {
+            let (joint, came) = (joint.clone(), came.to_string());
+            return Err(JointError::NotFinite { stamp, quantity, joint, came });
         }
         for (joint, position) in told() {
             let samples = self.joints.entry(joint.clone()).or_default();
@@ -114,12 +180,12 @@ impl JointHistory {
         Ok(())
     }
 
-    /// A joint's position at a stamp, between the messages around it; a joint that turns without end takes the shorter way.
+    /// A joint's number at a stamp, between the messages around it; a joint that turns without end takes the shorter way.
     ///
     /// # Errors
     /// When the joint is not known, or not around the stamp, or the messages around it are too far apart.
     pub fn position(&self, joint: &str, stamp: Stamp, turns_without_end: bool) -> Result<f64, JointError> {
-        let unknown = || JointError::Unknown { joint: joint.to_owned() };
+        let unknown = || JointError::Unknown { quantity: self.quantity, joint: joint.to_owned() };
         let samples = self.joints.get(joint).ok_or_else(unknown)?;
         let (Some((oldest, _)), Some((newest, _))) = (samples.front(), samples.back()) else {
             return Err(unknown());
@@ -145,6 +211,115 @@ impl JointHistory {
         let change = later - earlier;
         let change = if turns_without_end { (change + PI).rem_euclid(TAU) - PI } else { change };
         Ok(earlier + change * (stamp.nanoseconds() - early.nanoseconds()) as f64 / gap as f64)
+    }
+}
+
+/// `joint_states` as a node hears it, for all threads that ask.
+#[derive(Debug)]
+pub struct JointFeed {
+    known: Mutex<Joints>,
+    came: Condvar,
+}
+
+/// What the messages told.
+#[derive(Debug)]
+pub struct Joints {
+    positions: JointHistory,
+    velocities: JointHistory,
+    efforts: JointHistory,
+}
+
+impl Joints {
+    /// The history of a quantity.
+    pub fn history(&self, quantity: Quantity) -> &JointHistory {
+        match quantity {
+            Quantity::Position => &self.positions,
+            Quantity::Velocity => &self.velocities,
+            Quantity::Effort => &self.efforts,
+        }
+    }
+}
+
+impl Default for JointFeed {
+    fn default() -> Self {
+        let history = |quantity| JointHistory::of(quantity, WIDEST_GAP);
+        let (positions, velocities, efforts) =
+            (history(Quantity::Position), history(Quantity::Velocity), history(Quantity::Effort));
+        Self { known: Mutex::new(Joints { positions, velocities, efforts }), came: Condvar::new() }
+    }
+}
+
+impl JointFeed {
+    /// Hears `joint_states` for good.
+    ///
+    /// # Errors
+    /// When the middleware refuses the subscription.
+    pub fn subscribe(self: &Arc<Self>, ros: &mut RosNode, qos: &Qos) -> Result<()> {
+        const TOPIC: &str = "joint_states";
+        let stream = ros.node.subscribe::<JointState>(TOPIC, qos.profile.clone()).context(TOPIC)?;
+        let (feed, mut errors, logger) = (self.clone(), Throttle::new(LOG_PERIOD), ros.logger.clone());
+        let task = stream.for_each(move |message| {
+            if let Err(error) = feed.insert(&message)
+                && let Some(suppressed) = errors.ready(Instant::now())
+            {
+                let more =
+                    if suppressed == 0 { String::new() } else { format!(" ({suppressed} more not logged)") };
+                logger.warn(format!("{error}{more}"));
+            }
+            std::future::ready(())
+        });
+        ros.spawner().spawn_local(task).context("spawn")
+    }
+
+    /// The quality of service of `joint_states` unless parameters say otherwise.
+    pub fn default_qos() -> QosProfile {
+        QosProfile::default().keep_last(100).best_effort()
+    }
+
+    /// Takes a message. Velocities and efforts may be left out, as many drivers do.
+    ///
+    /// # Errors
+    /// As [`JointHistory::insert`], of the first quantity that is refused.
+    pub fn insert(&self, message: &JointState) -> Result<(), JointError> {
+        let mut known = self.lock();
+        let taken = known.positions.insert(message);
+        let given = |numbers: &[f64]| !numbers.is_empty();
+        let velocities = if given(&message.velocity) { known.velocities.insert(message) } else { Ok(()) };
+        let efforts = if given(&message.effort) { known.efforts.insert(message) } else { Ok(()) };
+        drop(known);
+        self.came.notify_all();
+        taken.and(velocities).and(efforts)
+    }
+
+    /// What `read` finds at a stamp; messages that are still on their way are waited for, a tenth of a second at most.
+    ///
+    /// # Errors
+    /// What `read` says.
+    pub fn at<T>(
+        &self,
+        stamp: Stamp,
+        mut read: impl FnMut(&Joints) -> Result<T, JointError>,
+    ) -> Result<T, JointError> {
+        let end = Instant::now() + PATIENCE;
+        let mut known = self.lock();
+        loop {
+            let error = match read(&known) {
+                Ok(found) => return Ok(found),
+                Err(error) => error,
+            };
+            let left = end.saturating_duration_since(Instant::now());
+            let comes = matches!(&error, JointError::Time { newest, .. } if newest < &stamp
+                && stamp.nanoseconds() - newest.nanoseconds() < SILENCE.as_nanos() as i64);
+            if !comes || left.is_zero() {
+                return Err(error);
+            }
+            known = self.came.wait_timeout(known, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// A panic elsewhere does not spoil what is known.
+    fn lock(&self) -> MutexGuard<'_, Joints> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

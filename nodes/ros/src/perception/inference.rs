@@ -5,9 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use calibration::CameraModel;
-use perception::{Decompressor, DepthMap, Engine, ImageView, Pipeline};
+use control::ActionChunk;
+use network::PolicySpec;
+use perception::{
+    Decompressor, DepthMap, Engine, ImageView, ImpliedIntrinsics, Observation, Pipeline, PolicyError,
+};
 use r2r::sensor_msgs::msg::Image;
+use r2r::trajectory_msgs::msg::JointTrajectory;
+use robot::BodyMask;
 
+use super::acting::{Acting, ros_time};
 use super::inputs::{FrameIn, Picture};
 use super::load::Loaded;
 use super::moment::Moments;
@@ -16,6 +23,7 @@ use super::scale::{self, Told};
 use super::settings::Settings;
 use super::setup::{Cameras, Setup};
 use super::statistics::{Fault, Statistics};
+use crate::action_chunk;
 use crate::body::Body;
 use crate::convert;
 use crate::latest::Latest;
@@ -49,6 +57,7 @@ pub struct Inference<E: Engine> {
     moments: Moments,
     cameras: Vec<Camera>,
     body: Option<Arc<Body>>,
+    acting: Acting,
     logger: Logger,
 }
 
@@ -63,6 +72,8 @@ struct Camera {
     reference: Option<Arc<Image>>,
     /// What was last told of the scale.
     told: Option<Told>,
+    /// Resets of the policy that its history has followed.
+    resets: u64,
     /// One throttle for each kind of reason.
     logged: BTreeMap<String, Throttle>,
 }
@@ -85,12 +96,19 @@ impl<E: Engine> Inference<E> {
             decompressor: Decompressor::default(),
             reference: None,
             told: None,
+            resets: 0,
             logged: BTreeMap::new(),
         };
         let cameras = cameras.iter().zip(outputs).zip(statistics).map(camera).collect();
         let Loaded { mut pipeline, settings, .. } = loaded;
         pipeline.set_far_policy(settings.far);
-        Self { pipeline, settings, moments, cameras, body: None, logger }
+        Self { pipeline, settings, moments, cameras, body: None, acting: Acting::default(), logger }
+    }
+
+    /// Lets a policy act by what is known of the robot.
+    #[must_use]
+    pub fn acting(self, acting: Acting) -> Self {
+        Self { acting, ..self }
     }
 
     /// Leaves the robot's body out of depth and points.
@@ -104,9 +122,9 @@ impl<E: Engine> Inference<E> {
         while let Some((index, frame)) = frames.take() {
             let camera = &mut self.cameras[index];
             let asked = camera.outputs.asked();
-            camera.statistics.asked(asked.wanted().anything());
+            camera.statistics.asked(asked.anything());
             let stamp = convert::stamp(&frame.picture.header().stamp);
-            if !asked.wanted().anything() || self.moments.is_past(frame.moment, stamp) {
+            if !asked.anything() || self.moments.is_past(frame.moment, stamp) {
                 continue;
             }
             match self.infer(index, &frame, asked) {
@@ -134,7 +152,11 @@ impl<E: Engine> Inference<E> {
         let (setup, is_new) = camera.setups.of(about, frame, &mut self.pipeline, &self.settings)?;
         if is_new {
             let described = setup.features_json(self.pipeline.bundle().manifest(), &self.settings);
-            let told = camera.outputs.describe_features(described);
+            let labels = self.pipeline.labels().map(labels_json);
+            let told = camera
+                .outputs
+                .describe_features(described)
+                .and_then(|()| labels.map_or(Ok(()), |labels| camera.outputs.describe_labels(labels)));
             told.map_err(|error| FrameError::new(Fault::Engine, error))?;
         }
         let image_size = setup.view.geometry().camera_size();
@@ -142,20 +164,51 @@ impl<E: Engine> Inference<E> {
         let known = reference.map(|reference| scale::known(&reference, image_size)).transpose();
         let (known, unread) = known.map_or_else(|reason| (None, Some(reason)), |known| (known, None));
         setup.view.expect(convert::stamp(&frame.picture.header().stamp), known.unwrap_or_default());
+        let resets = self.acting.resets();
+        if std::mem::replace(&mut camera.resets, resets) != resets {
+            setup.view.reset_policy();
+        }
         let started = Instant::now();
-        let results =
-            compute(&mut self.pipeline, setup, &image, frame, asked, &self.settings, self.body.as_deref())?;
+        let asking =
+            Asking { asked, settings: &self.settings, body: self.body.as_deref(), acting: &self.acting };
+        let computed = compute(&mut self.pipeline, setup, &image, frame, &asking)?;
         camera.statistics.computed(started.elapsed());
-        let told = asked.wanted().depth.then(|| Told::of(&self.pipeline, &setup.view, &camera.name));
+        let told = asked.wanted(self.pipeline.has_points()).depth;
+        let told = told.then(|| Told::of(&self.pipeline, &setup.view, &camera.name));
+        camera.statistics.implied(computed.implied);
         if let Some(reason) = unread {
             camera.report(frame, &FrameError::new(Fault::Reference, reason), &self.logger);
+        }
+        if let Some(reason) = computed.without_actions {
+            camera.report(frame, &FrameError::new(Fault::Policy, reason), &self.logger);
         }
         if let Some(told) = told {
             camera.tell(told)?;
         }
         self.pipeline.engine().take_notices().iter().for_each(|notice| self.logger.warn(notice));
-        Ok(results)
+        Ok(computed.results)
     }
+}
+
+/// What is asked of a frame, and what helps to answer.
+struct Asking<'a> {
+    asked: Asked,
+    settings: &'a Settings,
+    body: Option<&'a Body>,
+    acting: &'a Acting,
+}
+
+/// What a frame gave.
+struct Computed {
+    results: Results,
+    implied: Option<ImpliedIntrinsics>,
+    /// Why there are no actions, when they were asked for.
+    without_actions: Option<String>,
+}
+
+/// What `~/segmentation/labels` says; docs/heads.md has its schema.
+fn labels_json(labels: &[String]) -> String {
+    serde_json::json!({ "schema": "pixio/labels/1", "labels": labels }).to_string()
 }
 
 /// The messages of one frame.
@@ -164,24 +217,40 @@ fn compute<E: Engine>(
     setup: &mut Setup,
     image: &ImageView<'_>,
     frame: &FrameIn,
-    asked: Asked,
-    settings: &Settings,
-    body: Option<&Body>,
-) -> Result<Results, FrameError> {
+    asking: &Asking<'_>,
+) -> Result<Computed, FrameError> {
+    let Asking { asked, settings, body, .. } = *asking;
     let broken = |error: &dyn std::fmt::Display| FrameError::new(Fault::Engine, error);
     let header = || frame.picture.header().clone();
-    let outputs = pipeline.run(&mut setup.view, image, asked.wanted()).map_err(|error| broken(&error))?;
+    let stamp = convert::stamp(&frame.picture.header().stamp);
+    let policy = pipeline.policy().filter(|_| asked.actions).map(|policy| policy.spec().clone());
+    let state = policy.as_ref().map(|policy| asking.acting.state(policy, stamp));
+    let known = state.as_ref().and_then(|state| state.as_deref().ok());
+    let observation = state.is_some().then(|| Observation { stamp: ros_time(stamp), state: known });
+    let (wanted, classes) =
+        (asked.wanted(pipeline.has_points()), pipeline.labels().map_or(0, <[String]>::len));
+    let geometry = *setup.view.geometry();
+    let outputs = pipeline.run_observed(&mut setup.view, image, wanted, observation);
+    let outputs = outputs.map_err(|error| broken(&error))?;
     let size = setup.camera.size();
+    let mask = body.filter(|_| wanted.depth || wanted.points).map(|body| mask(body, &setup.camera, frame));
+    let mask = mask.transpose()?;
     let without_body =
-        outputs.depth.zip(body).map(|(depth, body)| remove(body, &setup.camera, frame, depth)).transpose()?;
+        outputs.depth.zip(mask.as_ref()).map(|(depth, mask)| remove(mask, depth)).transpose()?;
     let depth = without_body.as_ref().or(outputs.depth);
-    let points = match (depth, outputs.color) {
-        (Some(depth), Some(rgb)) if asked.points => {
-            let points = convert::points_message(header(), &setup.rays, depth, rgb);
-            Some(points.map_err(|error| broken(&error))?)
+    let points = match (outputs.points, depth, outputs.color) {
+        (Some(head), _, Some(rgb)) if asked.points => {
+            let rgb = geometry.sampled(size, rgb.as_chunks::<3>().0);
+            let covered = mask.as_ref().map(|mask| geometry.sampled(size, mask.covered()));
+            Some(convert::head_points_message(header(), head, rgb.as_flattened(), covered.as_deref()))
+        }
+        (None, Some(depth), Some(rgb)) if asked.points => {
+            Some(convert::points_message(header(), &setup.rays, depth, rgb))
         }
         _ => None,
     };
+    let points = points.transpose().map_err(|error| broken(&error))?;
+    let head = outputs.points.filter(|_| asked.confidence);
     // Nothing metric goes out for a frame without metres.
     let info = asked.camera_info && outputs.relative.is_none();
     let depth = depth.filter(|_| asked.depth);
@@ -190,28 +259,50 @@ fn compute<E: Engine>(
     let tokens = |wanted: bool, part: fn(&perception::FeatureMap) -> &[f32]| {
         taps.filter(|_| wanted).map(|taps| convert::tokens_message(header(), taps, part))
     };
-    Ok(Results {
+    let (actions, without_actions) = actions(outputs.policy, policy.as_ref(), state);
+    let results = Results {
         moment: frame.moment,
-        stamp: convert::stamp(&frame.picture.header().stamp),
+        stamp,
         depth: depth.map(|depth| convert::depth_message(header(), depth, settings.depth_encoding)),
         camera_info: info.then(|| convert::rectified_camera_message(header(), &setup.camera)),
         color: color.map(|rgb| convert::color_message(header(), size, rgb)),
         points,
+        confidence: head.map(|head| convert::confidence_message(header(), head.confidence())),
+        segmentation: outputs.segmentation.map(|map| convert::segmentation_message(header(), map, classes)),
+        actions,
         class_tokens: tokens(asked.class_tokens, perception::FeatureMap::class),
         patches: tokens(asked.patches, perception::FeatureMap::patches),
-    })
+    };
+    let implied = outputs.points.and_then(|head| head.implied().copied());
+    Ok(Computed { results, implied, without_actions })
+}
+
+/// The message of a policy's actions, or why there is none.
+fn actions(
+    predicted: Option<Result<ActionChunk, PolicyError>>,
+    policy: Option<&PolicySpec>,
+    state: Option<Result<Vec<f64>, String>>,
+) -> (Option<JointTrajectory>, Option<String>) {
+    match (predicted, state) {
+        (Some(Ok(chunk)), _) => {
+            let frame = policy.and_then(|policy| policy.frame.as_deref()).unwrap_or_default();
+            (Some(action_chunk::message(&chunk, frame)), None)
+        }
+        (Some(Err(PolicyError::NoState)), Some(Err(reason))) => (None, Some(format!("policy: {reason}"))),
+        (Some(Err(error)), _) => (None, Some(format!("policy: {error}"))),
+        (None, _) => (None, None),
+    }
+}
+
+/// The pixels that the robot's body covers.
+fn mask(body: &Body, camera: &CameraModel, frame: &FrameIn) -> Result<BodyMask, FrameError> {
+    let header = frame.picture.header();
+    let mask = body.mask(camera, &header.frame_id, convert::stamp(&header.stamp));
+    mask.map_err(|reason| FrameError::new(Fault::Body, reason))
 }
 
 /// A depth map without the pixels that show the robot.
-fn remove(
-    body: &Body,
-    camera: &CameraModel,
-    frame: &FrameIn,
-    depth: &DepthMap,
-) -> Result<DepthMap, FrameError> {
-    let header = frame.picture.header();
-    let mask = body.mask(camera, &header.frame_id, convert::stamp(&header.stamp));
-    let mask = mask.map_err(|reason| FrameError::new(Fault::Body, reason))?;
+fn remove(mask: &BodyMask, depth: &DepthMap) -> Result<DepthMap, FrameError> {
     let mut depth = depth.clone();
     depth.forget(mask.covered()).map_err(|reason| FrameError::new(Fault::Body, reason))?;
     Ok(depth)

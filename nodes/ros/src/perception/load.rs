@@ -49,10 +49,10 @@ pub fn load<E: Engine>(engine: E, settings: Settings, logger: &Logger) -> Result
     let manifest = bundle.manifest();
     logger.info(format!("model {} ({}), licence: {}", manifest.name, manifest.origin, manifest.licence));
     if manifest.origin.starts_with("random weights") {
-        logger.warn("RANDOM WEIGHTS: shapes, stamps and rates are real, the depth means nothing");
+        logger.warn("RANDOM WEIGHTS: shapes, stamps and rates are real, the results mean nothing");
     }
     let model = manifest.name.clone();
-    let mut pipeline = Pipeline::new(engine, bundle, settings.depth_head.as_deref())?;
+    let mut pipeline = Pipeline::with_heads(engine, bundle, &settings.heads)?;
     if let Some(size) = settings.network_size {
         pipeline.view(size, Some(size)).context("parameter network_size")?;
     }

@@ -1,5 +1,6 @@
 //! `perception_node`: images in, depth and points out.
 
+mod acting;
 mod inference;
 mod inputs;
 mod load;
@@ -20,8 +21,10 @@ use perception::Engine;
 
 use crate::body::Body;
 use crate::diagnostics::{Diagnostics, Status};
+use crate::joints::JointFeed;
 use crate::latest::Latest;
 use crate::lifecycle::{Lifecycle, Managed, Outcome, Step, machine::State};
+use crate::qos::{Entity, Qos};
 use crate::ros_node::RosNode;
 use crate::rosout::Logger;
 use crate::spin::Stop;
@@ -30,6 +33,7 @@ use crate::throttle::Throttle;
 pub use reference::REFERENCE;
 pub use settings::{EngineChoice, Parity, Settings};
 
+use acting::Acting;
 use inference::Inference;
 use inputs::{FrameIn, Inputs};
 use load::{About, Loaded, load};
@@ -56,7 +60,10 @@ where
     let moments = Moments::new(ros.clock.clone());
     let statistics: Vec<_> = cameras.iter().map(|_| Statistics::default()).collect();
     let inputs = Inputs::new(ros, &cameras, &statistics, moments.clone())?;
-    let body = Body::of_parameters(ros)?;
+    let joints = Arc::new(JointFeed::default());
+    let joints_qos = ros.qos("joint_states", Entity::Subscription, JointFeed::default_qos())?;
+    let acting = Acting::new(ros, joints.clone())?;
+    let body = Body::of_parameters(ros, &joints)?;
     let mut diagnostics = Diagnostics::new(ros)?;
     let autostart = ros.parameters.flag("autostart")?;
     let mut lifecycle = Lifecycle::new(ros, autostart)?;
@@ -70,6 +77,8 @@ where
         inputs,
         moments,
         body,
+        joints: Hearing { joints, qos: joints_qos, subscribed: false },
+        acting,
         make_engine,
         loading: None,
         about: None,
@@ -100,6 +109,8 @@ struct Perception<E: Engine, F> {
     moments: Moments,
     /// The robot, where it is to be taken out of the depth.
     body: Option<Arc<Body>>,
+    joints: Hearing,
+    acting: Acting,
     make_engine: Arc<F>,
     loading: Option<JoinHandle<Result<Loaded<E>>>>,
     about: Option<About>,
@@ -107,6 +118,23 @@ struct Perception<E: Engine, F> {
     last_jump: Option<Instant>,
     worker: Option<Worker>,
     ended: Option<Outcome>,
+}
+
+/// `joint_states`, heard from when on the robot's body or a policy needs it.
+struct Hearing {
+    joints: Arc<JointFeed>,
+    qos: Qos,
+    subscribed: bool,
+}
+
+impl Hearing {
+    fn begin(&mut self, ros: &mut RosNode) -> Result<()> {
+        if !self.subscribed {
+            self.joints.subscribe(ros, &self.qos)?;
+            self.subscribed = true;
+        }
+        Ok(())
+    }
 }
 
 /// The threads of a configured node.
@@ -206,7 +234,8 @@ where
         let (outputs, statistics) = (&self.outputs, &self.statistics);
         let inference =
             Inference::new(loaded, &self.cameras, outputs, statistics, moments, ros.logger.clone())
-                .without_body(self.body.clone());
+                .without_body(self.body.clone())
+                .acting(self.acting.clone());
         let (frames_in, results_out) = (frames.clone(), results.clone());
         let infer = thread::spawn(move || inference.run(&frames_in, &results_out));
         let publishing = Publishing {
@@ -278,8 +307,14 @@ where
         if let Some(loading) = self.loading.take_if(|loading| loading.is_finished()) {
             return Some(match loading.join() {
                 Ok(Ok(loaded)) => {
-                    self.worker = Some(self.employ(loaded, ros));
-                    Outcome::Success
+                    let hears = self.body.is_some() || loaded.pipeline.policy().is_some();
+                    match if hears { self.joints.begin(ros) } else { Ok(()) } {
+                        Ok(()) => {
+                            self.worker = Some(self.employ(loaded, ros));
+                            Outcome::Success
+                        }
+                        Err(error) => Outcome::Failure(format!("{error:#}")),
+                    }
                 }
                 Ok(Err(error)) => Outcome::Failure(format!("{error:#}")),
                 Err(_) => Outcome::Error("loading panicked".to_owned()),

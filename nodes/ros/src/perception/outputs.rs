@@ -4,6 +4,7 @@ use anyhow::Result;
 use perception::{Stamp, Wanted};
 use r2r::sensor_msgs::msg::{CameraInfo, Image, PointCloud2};
 use r2r::std_msgs::msg::String as Text;
+use r2r::trajectory_msgs::msg::JointTrajectory;
 use r2r::{Publisher, QosProfile, WrappedTypesupport};
 
 use super::moment::{Moment, Moments};
@@ -23,6 +24,9 @@ pub struct Results {
     pub camera_info: Option<CameraInfo>,
     pub color: Option<Image>,
     pub points: Option<PointCloud2>,
+    pub confidence: Option<Image>,
+    pub segmentation: Option<Image>,
+    pub actions: Option<JointTrajectory>,
     pub class_tokens: Option<Image>,
     pub patches: Option<Image>,
 }
@@ -34,6 +38,10 @@ pub struct Outputs {
     camera_info: Publisher<CameraInfo>,
     color: Publisher<Image>,
     points: Publisher<PointCloud2>,
+    confidence: Publisher<Image>,
+    segmentation: Publisher<Image>,
+    labels: Publisher<Text>,
+    actions: Publisher<JointTrajectory>,
     class_tokens: Publisher<Image>,
     patches: Publisher<Image>,
     features_info: Publisher<Text>,
@@ -47,15 +55,27 @@ pub struct Asked {
     pub camera_info: bool,
     pub color: bool,
     pub points: bool,
+    pub confidence: bool,
+    pub segmentation: bool,
+    pub actions: bool,
     pub class_tokens: bool,
     pub patches: bool,
 }
 
 impl Asked {
-    /// What must be computed. A camera info comes with a depth map, so someone who wants it wants the depth's.
-    pub fn wanted(self) -> Wanted {
+    /// Whether anything is asked for.
+    pub fn anything(self) -> bool {
+        self != Self::default()
+    }
+
+    /// What must be computed, with or without a head for point maps. A camera info comes with a depth map, so someone who wants it
+    /// wants the depth's.
+    pub fn wanted(self, points_of_head: bool) -> Wanted {
         Wanted {
-            depth: self.depth || self.points || self.camera_info,
+            depth: self.depth || self.camera_info || (self.points && !points_of_head),
+            points: self.points && points_of_head,
+            confidence: self.confidence,
+            segmentation: self.segmentation,
             features: self.class_tokens || self.patches,
             color: self.color || self.points,
         }
@@ -73,6 +93,10 @@ impl Outputs {
             camera_info: ros.publisher(&format!("{private}/depth/camera_info"), qos())?,
             color: ros.publisher(&format!("{private}/color/image_rect"), qos())?,
             points: ros.publisher(&format!("{private}/points"), qos())?,
+            confidence: ros.publisher(&format!("{private}/confidence"), qos())?,
+            segmentation: ros.publisher(&format!("{private}/segmentation"), qos())?,
+            labels: ros.publisher(&format!("{private}/segmentation/labels"), qos().transient_local())?,
+            actions: ros.publisher(&format!("{private}/action_chunk"), qos())?,
             class_tokens: ros.publisher(&format!("{private}/features/cls"), qos())?,
             patches: ros.publisher(&format!("{private}/features/patches"), qos())?,
             features_info: ros.publisher(&format!("{private}/features/info"), qos().transient_local())?,
@@ -87,6 +111,9 @@ impl Outputs {
             camera_info: has_subscribers(&self.camera_info),
             color: has_subscribers(&self.color),
             points: has_subscribers(&self.points),
+            confidence: has_subscribers(&self.confidence),
+            segmentation: has_subscribers(&self.segmentation),
+            actions: has_subscribers(&self.actions),
             class_tokens: has_subscribers(&self.class_tokens),
             patches: has_subscribers(&self.patches),
         }
@@ -102,12 +129,21 @@ impl Outputs {
         self.scale.publish(&Text { data: json })
     }
 
+    /// Tells late and early subscribers alike what the labels are.
+    pub fn describe_labels(&self, json: String) -> r2r::Result<()> {
+        self.labels.publish(&Text { data: json })
+    }
+
     fn publish(&self, results: &Results) -> r2r::Result<()> {
+        // A robot waits for its actions, and for nothing else.
+        send(&self.actions, results.actions.as_ref())?;
         // The info goes first, so that whoever pairs by stamp has it when the image comes.
         send(&self.camera_info, results.camera_info.as_ref())?;
         send(&self.color, results.color.as_ref())?;
         send(&self.depth, results.depth.as_ref())?;
         send(&self.points, results.points.as_ref())?;
+        send(&self.confidence, results.confidence.as_ref())?;
+        send(&self.segmentation, results.segmentation.as_ref())?;
         send(&self.class_tokens, results.class_tokens.as_ref())?;
         send(&self.patches, results.patches.as_ref())
     }

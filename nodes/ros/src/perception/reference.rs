@@ -2,17 +2,21 @@
 
 use calibration::Size;
 
-use crate::declare::{Allowed, Change, Declared, Direction, Preset, Reference, Topic};
+use crate::declare::{Allowed, Change, Declared, Direction, Preset, Reference, Service, Topic};
 use crate::diagnostics;
 
 /// What `perception_node` declares.
 pub const REFERENCE: Reference = Reference {
     name: "perception_node",
-    about: "Camera images in; metric depth, points and features out, from one pass of the encoder.",
+    about: "Camera images in; metric depth, points, segments, features and actions out, from one pass of the encoder.",
     managed: true,
     parameters: PARAMETERS,
     topics: TOPICS,
-    services: &[],
+    services: &[Service {
+        name: "~/reset_policy",
+        kind: "std_srvs/srv/Trigger",
+        description: "forgets the images that the policy saw: the next one begins a new history, as an episode does",
+    }],
 };
 
 const PARAMETERS: &[Declared] = &[
@@ -103,6 +107,30 @@ const PARAMETERS: &[Declared] = &[
         preset: Preset::Text(""),
         unit: "",
         description: "name of the bundle's head for depth; empty: the only one, or the one named depth",
+        allowed: Allowed::Any,
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "points_head",
+        preset: Preset::Text(""),
+        unit: "",
+        description: "name of the bundle's head for point maps; empty: the only one, or the one named points",
+        allowed: Allowed::Any,
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "segmentation_head",
+        preset: Preset::Text(""),
+        unit: "",
+        description: "name of the bundle's head for segments; empty: the only one, or the one named segmentation",
+        allowed: Allowed::Any,
+        change: Change::Unconfigured,
+    },
+    Declared {
+        name: "policy_head",
+        preset: Preset::Text(""),
+        unit: "",
+        description: "name of the bundle's head for actions; empty: the only one, or the one named policy",
         allowed: Allowed::Any,
         change: Change::Unconfigured,
     },
@@ -274,8 +302,8 @@ const TOPICS: &[Topic] = &[
         direction: Direction::In,
         per_camera: false,
         qos: "best effort, volatile, keep last 100",
-        description: "with self_filter: positions of all joints that move by themselves, in one message or several; interpolated to \
-                      the image's stamp between messages at most 0.2 s apart",
+        description: "with self_filter: positions of all joints that move by themselves; with a policy head: the numbers of its \
+                      state; in one message or several, interpolated to the image's stamp between messages at most 0.2 s apart",
     },
     Topic {
         name: "robot_description",
@@ -341,7 +369,42 @@ const TOPICS: &[Topic] = &[
         direction: Direction::Out,
         per_camera: true,
         qos: OUT,
-        description: "organised; x y z (metres, optical frame) and rgb; NaN where unknown",
+        description: "organised; x y z (metres, optical frame) and rgb; NaN where unknown. Of the depth and the camera info; with a \
+                      head for point maps of that, at the network's size, with its confidence",
+    },
+    Topic {
+        name: "~/confidence",
+        kind: "sensor_msgs/msg/Image",
+        direction: Direction::Out,
+        per_camera: true,
+        qos: OUT,
+        description: "32FC1: how sure the head for point maps is, 0 to 1, at the network's size",
+    },
+    Topic {
+        name: "~/segmentation",
+        kind: "sensor_msgs/msg/Image",
+        direction: Direction::Out,
+        per_camera: true,
+        qos: OUT,
+        description: "label ids at the network's size: mono8, with more than 256 classes mono16",
+    },
+    Topic {
+        name: "~/segmentation/labels",
+        kind: "std_msgs/msg/String",
+        direction: Direction::Out,
+        per_camera: true,
+        qos: "reliable, transient local, keep last 1",
+        description: "JSON: names of the label ids (docs/heads.md); after the first image",
+    },
+    Topic {
+        name: "~/action_chunk",
+        kind: "trajectory_msgs/msg/JointTrajectory",
+        direction: Direction::Out,
+        per_camera: true,
+        qos: OUT,
+        description: "the policy's raw prediction, not yet safe to command: names and positions or velocities of its action \
+                      space; stamp of the image; point k is due k periods after it, and its time_from_start is the end of its \
+                      period, k + 1 periods",
     },
     Topic {
         name: "~/features/cls",

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use calibration::Size;
 use network::Precision;
 use perception::scale::{AnchorOptions, Fit};
-use perception::{FarPolicy, OutputSize};
+use perception::{FarPolicy, HeadNames, OutputSize};
 use tensorrt::Flavour;
 
 use super::statistics::Thresholds;
@@ -77,8 +77,8 @@ pub struct Settings {
     pub threads: usize,
     /// Network input size; none means the bundle's size that keeps most of each camera's image.
     pub network_size: Option<Size>,
-    /// Head for depth; none means the only one, or `depth`.
-    pub depth_head: Option<String>,
+    /// Heads for depth, points, segments and actions; none means the only one, or the one called as its task is.
+    pub heads: HeadNames,
     /// What happens when the parity self-test fails.
     pub parity: Parity,
     /// Whether distortion is taken out of the image first; else it is taken as rectified.
@@ -118,7 +118,12 @@ impl Settings {
             engine_cache: parameters.optional("engine_cache")?.map(PathBuf::from),
             threads,
             network_size: size.map_err(|reason: String| parameters.refuse("network_size", reason))?,
-            depth_head: parameters.optional("depth_head")?,
+            heads: HeadNames {
+                depth: parameters.optional("depth_head")?,
+                points: parameters.optional("points_head")?,
+                segmentation: parameters.optional("segmentation_head")?,
+                policy: parameters.optional("policy_head")?,
+            },
             parity: match parameters.text("parity")?.as_str() {
                 "warn" => Parity::Warn,
                 _ => Parity::Stop,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use perception::Stamp;
+use calibration::Intrinsics;
+use perception::{ImpliedIntrinsics, Stamp};
 
 use super::scale::Told;
 use crate::diagnostics::Status;
@@ -34,6 +35,8 @@ pub enum Fault {
     Body,
     /// The metric reference cannot be read; the image is used all the same.
     Reference,
+    /// The policy's actions are not known; the frame's other results are.
+    Policy,
 }
 
 impl Fault {
@@ -45,11 +48,19 @@ impl Fault {
             Self::Engine => "engine_failures",
             Self::Body => "robot_not_placed",
             Self::Reference => "bad_references",
+            Self::Policy => "without_actions",
         }
     }
 
-    const ALL: [Self; 6] =
-        [Self::Image, Self::CameraInfo, Self::ChangedCamera, Self::Engine, Self::Body, Self::Reference];
+    const ALL: [Self; 7] = [
+        Self::Image,
+        Self::CameraInfo,
+        Self::ChangedCamera,
+        Self::Engine,
+        Self::Body,
+        Self::Reference,
+        Self::Policy,
+    ];
 }
 
 /// Counts of one camera; clones count together.
@@ -79,6 +90,8 @@ struct Counts {
     back: u64,
     asked: bool,
     scale: Option<Told>,
+    /// The pinhole that a point head's rays implied last.
+    implied: Option<ImpliedIntrinsics>,
 }
 
 impl Default for Counts {
@@ -102,6 +115,7 @@ impl Default for Counts {
             back: 0,
             asked: false,
             scale: None,
+            implied: None,
         }
     }
 }
@@ -160,6 +174,11 @@ impl Statistics {
     /// Where the last frame's metres came from, or why there are none.
     pub fn scale(&self, told: Told) {
         self.lock().scale = Some(told);
+    }
+
+    /// A point head's rays implied this pinhole.
+    pub fn implied(&self, implied: Option<ImpliedIntrinsics>) {
+        self.lock().implied = implied;
     }
 
     /// A frame could not be used.
@@ -286,6 +305,11 @@ impl Counts {
             status.value(fault.key(), self.by_fault.get(&fault).copied().unwrap_or(0));
         }
         status.value("stamps_went_back", self.back);
+        if let Some(ImpliedIntrinsics { intrinsics, deviation_pixels }) = self.implied {
+            let Intrinsics { fx, fy, cx, cy } = intrinsics;
+            status.value("implied_intrinsics", format!("fx {fx:.1} fy {fy:.1} cx {cx:.1} cy {cy:.1}"));
+            status.value("implied_intrinsics_deviation_px", format!("{deviation_pixels:.2}"));
+        }
     }
 }
 
