@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "recording",
             "robot",
             "tensorrt",
+            "training",
         ],
     ),
     (
@@ -35,6 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tensorrt", &["network", "perception"]),
     ("robot", &["calibration"]),
     ("tests", &["network", "onnx", "perception"]),
+    ("training", &["network"]),
 ];
 
 /// Outside crates that may appear, directly or not, only below the crates named.

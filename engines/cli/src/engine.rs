@@ -29,7 +29,7 @@ pub struct ReferenceArguments {
     onnxruntime: Option<PathBuf>,
     /// Threads that one network may use
     #[arg(long, default_value_t = default_threads(), help_heading = "Engine")]
-    threads: usize,
+    pub threads: usize,
 }
 
 /// Where TensorRT and its built engines are.

@@ -1,4 +1,4 @@
-//! `pixio`: import, inspect, export, build, verify and run a Pixio model bundle; calibrate cameras; look after recordings.
+//! `pixio`: import, inspect, export, build, verify and run a Pixio model bundle; train it; calibrate cameras; look after recordings.
 
 mod build;
 mod calibrate;
@@ -10,7 +10,9 @@ mod import;
 mod infer;
 mod info;
 mod photographs;
+mod pretrain;
 mod progress;
+mod train;
 mod verify;
 
 use std::process::ExitCode;
@@ -36,6 +38,8 @@ enum Command {
     Calibrate(calibrate::Arguments),
     Doctor(doctor::Arguments),
     Dataset(dataset::Arguments),
+    Pretrain(Box<pretrain::Arguments>),
+    Train(Box<train::Arguments>),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +53,8 @@ fn main() -> ExitCode {
         Command::Calibrate(arguments) => calibrate::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Dataset(arguments) => dataset::run(&arguments),
+        Command::Pretrain(arguments) => pretrain::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments),
     };
     match outcome {
         Ok(code) => code,

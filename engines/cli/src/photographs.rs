@@ -62,7 +62,11 @@ pub fn read_all(named: &[PathBuf]) -> Result<Vec<Photograph>> {
         .collect()
 }
 
-fn decode(bytes: &[u8]) -> Result<Photograph> {
+/// Decodes a JPEG or PNG as RGB.
+///
+/// # Errors
+/// When the bytes are neither, or damaged.
+pub fn decode(bytes: &[u8]) -> Result<Photograph> {
     let rgb = picture(bytes)?.into_rgb8();
     let size = Size { width: rgb.width() as usize, height: rgb.height() as usize };
     Ok(Photograph { size, rgb: rgb.into_raw() })

@@ -131,6 +131,33 @@ impl Tensor {
         Ok(Self { dtype: Dtype::F32, shape: shape.to_vec(), parts: vec![Part::Memory(bytes.into())] })
     }
 
+    /// A tensor in memory, its numbers rounded to `dtype`.
+    ///
+    /// # Errors
+    /// When `values` do not fill `shape`, or one is too large for half precision.
+    pub fn rounded(shape: &[usize], values: &[f32], dtype: Dtype) -> Result<Self, String> {
+        let bytes: Vec<u8> = match dtype {
+            Dtype::F32 => return Self::from_f32(shape, values),
+            Dtype::F16 => values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect(),
+            Dtype::Bf16 => {
+                values.iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect()
+            }
+        };
+        if element_count(shape) != Some(values.len()) {
+            return Err(format!("expected values that fill {shape:?}, got {}", values.len()));
+        }
+        let tensor = Self { dtype, shape: shape.to_vec(), parts: vec![Part::Memory(bytes.clone().into())] };
+        if dtype
+            .decode(&bytes)
+            .iter()
+            .zip(values)
+            .any(|(rounded, value)| value.is_finite() && !rounded.is_finite())
+        {
+            return Err(format!("a number is too large for {dtype:?}"));
+        }
+        Ok(tensor)
+    }
+
     /// A tensor in a file, checked against the file's length.
     pub(crate) fn in_file(
         file: &SharedFile,

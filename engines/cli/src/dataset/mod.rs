@@ -1,6 +1,6 @@
 //! `pixio dataset`: check, recover, describe and draw recordings, bags and LeRobot datasets alike.
 
-mod canvas;
+pub(crate) mod canvas;
 mod check;
 mod info;
 mod plot;

@@ -6,6 +6,7 @@
 
 mod golden;
 mod import;
+mod pretrained;
 mod random;
 
 use std::io::Read;
@@ -17,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 pub use golden::{Golden, GoldenCase, GoldenOutput};
 pub use import::{HeadSource, ImportError, ImportRequest, Model, import};
+pub use pretrained::pretrained_model;
 pub use random::random_model;
 
 use crate::architecture::Architecture;

@@ -42,7 +42,8 @@ pub fn backbone(
     let (rows, columns) = architecture.patches(size).map_err(BuildError::Size)?;
     let mut builder = GraphBuilder::new("backbone");
     let image = builder.input("image", &[1, 3, size.height, size.width]);
-    let encoder = Encoder { architecture, tokens: architecture.class_tokens + rows * columns };
+    let encoder =
+        Encoder { place: "encoder", architecture, tokens: architecture.class_tokens + rows * columns };
     let folded = Folded::read(architecture, weights, rows, columns)?;
     let mut x = encoder.embed(&mut builder, image, folded, rows * columns)?;
     let last = taps.iter().map(|(block, _)| block + 1).max().unwrap_or(0);
@@ -78,9 +79,11 @@ impl Folded {
 }
 
 /// Tokens flow as a matrix `[tokens, dim]`; the batch of one appears only at the ports.
-struct Encoder<'a> {
-    architecture: &'a Architecture,
-    tokens: usize,
+pub(super) struct Encoder<'a> {
+    /// Where it stands: `encoder`, or another transformer of the same form.
+    pub(super) place: &'static str,
+    pub(super) architecture: &'a Architecture,
+    pub(super) tokens: usize,
 }
 
 impl Encoder<'_> {
@@ -105,7 +108,7 @@ impl Encoder<'_> {
     }
 
     /// Pre-norm transformer block.
-    fn block(&self, scope: &mut Scope<'_>, x: ValueId) -> Result<ValueId, GraphError> {
+    pub(super) fn block(&self, scope: &mut Scope<'_>, x: ValueId) -> Result<ValueId, GraphError> {
         let epsilon = self.architecture.layer_norm_epsilon;
         let normalised = scope.layer_norm("norm1", x, epsilon)?;
         let attended = self.attention(&mut scope.within("attn"), normalised)?;
@@ -132,7 +135,8 @@ impl Encoder<'_> {
         let query = part("query", 0, &[0, 2, 1, 3])?;
         let key = part("key", 1, &[0, 2, 3, 1])?;
         let value = part("value", 2, &[0, 2, 1, 3])?;
-        let scale = scope.builder.scalar("encoder.attention_scale", (head_dim as f32).powf(-0.5));
+        let scale = format!("{}.attention_scale", self.place);
+        let scale = scope.builder.scalar(scale, (head_dim as f32).powf(-0.5));
         let query = scope.node("scale", Op::Mul, &[query, scale])?;
         let scores = scope.node("scores", Op::MatMul, &[query, key])?;
         let shares = scope.node("softmax", Op::Softmax, &[scores])?;

@@ -7,6 +7,7 @@ pub mod encoder;
 mod points;
 pub mod policy;
 mod position;
+pub mod pretraining;
 mod segmentation;
 
 use calibration::Size;

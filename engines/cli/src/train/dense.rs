@@ -1,0 +1,294 @@
+//! `pixio train depth` and `pixio train segmentation`: heads with an output per pixel.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use calibration::Size;
+use image::DynamicImage;
+use network::manifest::{DepthMeaning, HeadScale};
+use network::modules::Grid;
+use network::{Bundle, HeadKind, HeadSpec, Meaning};
+use onnx::OnnxRuntime;
+use serde_json::json;
+use training::dense::{Dense, Drawing, Target};
+use training::metrics::DepthMetrics;
+use training::optimiser::{AdamW, Schedule};
+use training::{Learner, Learning};
+
+use super::drive::RunArguments;
+use super::folder::{self, Pairs};
+use super::{evaluate, head};
+use crate::engine::ReferenceArguments;
+use crate::info;
+
+/// What both commands share.
+#[derive(Debug, Clone, clap::Args)]
+struct Common {
+    /// Folder with rgb/NAME.png and beside it depth/NAME.png (16 bit, mm, 0 unknown) or label/NAME.png (8 bit)
+    #[arg(long, value_name = "FOLDER")]
+    data: PathBuf,
+    /// The same, never trained on: what the evaluation is on
+    #[arg(long, value_name = "FOLDER")]
+    held_out: Vec<PathBuf>,
+    /// Form of the head
+    #[arg(long, value_enum, default_value_t = Form::Dpt)]
+    form: Form,
+    /// Channels of a DPT head's fused maps [official: 256]
+    #[arg(long, default_value_t = 32)]
+    features: usize,
+    /// Channels of a DPT head's four projected taps [official: 256,512,1024,1024]
+    #[arg(long, value_delimiter = ',', default_values_t = [32, 64, 96, 96])]
+    out_channels: Vec<usize>,
+    /// Steps
+    #[arg(long, default_value_t = 5000)]
+    steps: u64,
+    /// Pictures of a step
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// Highest learning rate [official: 1e-4 for DPT, 2e-4 for linear, for batches of 16 on large encoders]
+    #[arg(long, default_value_t = 1e-3)]
+    rate: f64,
+    #[command(flatten)]
+    head: head::HeadArguments,
+    #[command(flatten)]
+    run: RunArguments,
+    #[command(flatten)]
+    engine: ReferenceArguments,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    Linear,
+    Dpt,
+}
+
+/// Train a depth head: scale-invariant log loss, evaluated as the official code does
+#[derive(Debug, clap::Args)]
+pub struct DepthArguments {
+    /// Name of the head
+    #[arg(long, default_value = "depth")]
+    name: String,
+    /// Depth of a saturated output, metres
+    #[arg(long, default_value_t = 10.0)]
+    max_depth: f32,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Train a segmentation head: cross-entropy, evaluated by the mean intersection over union
+#[derive(Debug, clap::Args)]
+pub struct SegmentationArguments {
+    /// Name of the head
+    #[arg(long, default_value = "segmentation")]
+    name: String,
+    /// JSON list of the classes' names [default: labels.json in the data's folder]
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Pictures that are computed together on a thread.
+const PART: usize = 4;
+/// The smallest depth that the official evaluation counts, metres.
+const MIN_DEPTH_METERS: f32 = 0.001;
+
+impl Common {
+    fn kind(&self, linear: HeadKind, dpt: impl Fn(usize, [usize; 4]) -> HeadKind) -> Result<HeadKind> {
+        let channels = <[usize; 4]>::try_from(self.out_channels.as_slice());
+        let channels = channels.ok().context("--out-channels: expected four numbers")?;
+        Ok(if self.form == Form::Linear { linear } else { dpt(self.features, channels) })
+    }
+
+    /// Trains the head and writes the bundle with it.
+    fn train(
+        &self,
+        engine: &mut OnnxRuntime,
+        bundle: &Bundle,
+        (name, spec): (&str, &HeadSpec),
+        rgb: &[u8],
+        target: Target,
+    ) -> Result<Bundle> {
+        let size = self.size(bundle);
+        let grid = Grid::new(&bundle.manifest().architecture, size)?;
+        let (program, parameters) = head::program(bundle, name, spec, grid, self.run.seed)?;
+        let features = head::features(engine, bundle, (&spec.taps, false), size, rgb, self.run.folder()?)?;
+        let about = format!(
+            "{name} {spec:?} on {:?}, {:?}, seed {}",
+            features.of(),
+            (self.steps, self.batch, self.rate),
+            self.run.seed
+        );
+        let part = if program.couples_samples() { self.batch } else { PART };
+        let drawing = Drawing { batch: self.batch, part, seed: self.run.seed };
+        let task = Dense::new(features, target, size.area(), drawing)?;
+        let learning = Learning {
+            optimiser: AdamW::default(),
+            schedule: Schedule { peak: self.rate, warm_up: self.steps / 20, steps: self.steps, floor: 0.01 },
+            longest_gradient: 5.0,
+            threads: self.engine.threads,
+        };
+        let mut learner = Learner::new(program, parameters, learning, about, task);
+        self.run.drive(&mut learner, name)?;
+        self.head.write(engine, bundle, (name, spec), learner.parameters())
+    }
+
+    fn size(&self, bundle: &Bundle) -> Size {
+        bundle.manifest().sizes[0]
+    }
+
+    fn read<T: Copy>(
+        &self,
+        root: &Path,
+        maps: &str,
+        bundle: &Bundle,
+        decode: impl Fn(DynamicImage) -> Result<(Size, Vec<T>)>,
+    ) -> Result<Pairs<T>> {
+        folder::read(root, maps, self.size(bundle), decode)
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure!(self.batch > 0 && self.steps > 0, "expected a batch and steps of at least 1");
+        Ok(())
+    }
+
+    fn keep(&self, what: &serde_json::Value) -> Result<()> {
+        let path = self.run.run.join("evaluation.json");
+        std::fs::write(&path, serde_json::to_string_pretty(what)?).with_context(|| path.display().to_string())
+    }
+}
+
+impl DepthArguments {
+    /// Trains, writes the bundle, and evaluates it on held-out pictures beside predictors that see nothing.
+    ///
+    /// # Errors
+    /// When data, bundle or run are refused.
+    pub fn run(&self) -> Result<ExitCode> {
+        let common = &self.common;
+        common.check()?;
+        let bundle = common.head.open()?;
+        let mut engine = common.engine.start()?;
+        let kind = common.kind(HeadKind::LinearDepth {}, |features, out_channels| HeadKind::DptDepth {
+            features,
+            out_channels,
+        })?;
+        let range = DepthMeaning {
+            min_depth_meters: MIN_DEPTH_METERS,
+            max_depth_meters: self.max_depth,
+            scale: HeadScale::Metric,
+        };
+        let spec = HeadSpec {
+            taps: kind.official_taps(bundle.manifest().architecture.blocks),
+            kind,
+            meaning: Meaning::Depth(range),
+        };
+        let valid = (MIN_DEPTH_METERS, self.max_depth);
+        let pairs = common.read(&common.data, "depth", &bundle, folder::millimeters)?;
+        let target = Target::Depth { millimeters: pairs.maps.clone(), range: valid };
+        let trained = common.train(&mut engine, &bundle, (&self.name, &spec), &pairs.rgb, target)?;
+        info::print(&trained);
+        let mut found = serde_json::Map::new();
+        for root in &common.held_out {
+            let truth = common.read(root, "depth", &bundle, folder::millimeters)?;
+            let rows = self.evaluate(&mut engine, &trained, &pairs, &truth, valid)?;
+            println!("\n{} ({} pictures)", root.display(), truth.count);
+            print_depth(&rows);
+            let named: serde_json::Map<_, _> =
+                rows.iter().map(|(name, row)| (name.clone(), json!(row))).collect();
+            found.insert(root.display().to_string(), named.into());
+        }
+        common.keep(&found.into())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn evaluate(
+        &self,
+        engine: &mut OnnxRuntime,
+        trained: &Bundle,
+        training: &Pairs<u16>,
+        truth: &Pairs<u16>,
+        range: (f32, f32),
+    ) -> Result<Vec<(String, DepthMetrics)>> {
+        let size = self.common.size(trained);
+        let pixels = size.area();
+        let outputs = evaluate::outputs(engine, trained, &self.name, size, &truth.rgb)?;
+        let (constant, medians) = evaluate::blind(training, pixels);
+        let constant = vec![constant; pixels];
+        let same =
+            |map: &'_ [f32]| evaluate::depth(std::iter::repeat_n(map, truth.count), truth, pixels, range);
+        let rows = [
+            (self.name.clone(), evaluate::depth(outputs.iter().map(Vec::as_slice), truth, pixels, range)),
+            ("constant median".to_owned(), same(&constant)),
+            ("per-pixel median".to_owned(), same(&medians)),
+        ];
+        let known = |(name, row): (String, Option<DepthMetrics>)| {
+            row.map(|row| (name, row)).context("expected held-out pictures with depth in the head's range")
+        };
+        rows.into_iter().map(known).collect()
+    }
+}
+
+fn print_depth(rows: &[(String, DepthMetrics)]) {
+    println!(
+        "{:20} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7}",
+        "", "AbsRel", "delta1", "delta2", "delta3", "RMSE m", "log10", "SiLog"
+    );
+    for (name, m) in rows {
+        let numbers = [m.abs_rel, m.delta1, m.delta2, m.delta3, m.rmse, m.log10, m.silog];
+        println!("{name:20} {}", numbers.map(|n| format!("{n:7.4}")).join(" "));
+    }
+}
+
+impl SegmentationArguments {
+    /// Trains, writes the bundle, and evaluates it on held-out pictures.
+    ///
+    /// # Errors
+    /// When data, bundle or run are refused.
+    pub fn run(&self) -> Result<ExitCode> {
+        let common = &self.common;
+        common.check()?;
+        let bundle = common.head.open()?;
+        let mut engine = common.engine.start()?;
+        let names = self.names()?;
+        let kind = common.kind(HeadKind::LinearSegmentation {}, |features, out_channels| {
+            HeadKind::DptSegmentation { features, out_channels }
+        })?;
+        let spec = HeadSpec {
+            taps: kind.official_taps(bundle.manifest().architecture.blocks),
+            kind,
+            meaning: Meaning::Labels(names.clone()),
+        };
+        let pairs = common.read(&common.data, "label", &bundle, folder::labels)?;
+        let target = Target::Labels { labels: pairs.maps.clone() };
+        let trained = common.train(&mut engine, &bundle, (&self.name, &spec), &pairs.rgb, target)?;
+        info::print(&trained);
+        let mut found = serde_json::Map::new();
+        for root in &common.held_out {
+            let truth = common.read(root, "label", &bundle, folder::labels)?;
+            let size = common.size(&bundle);
+            let logits = evaluate::outputs(&mut engine, &trained, &self.name, size, &truth.rgb)?;
+            let shares = evaluate::intersections(&logits, &truth.maps, size.area(), names.len());
+            let mean = shares.iter().map(|(_, share)| share).sum::<f64>() / shares.len().max(1) as f64;
+            println!(
+                "\n{} ({} pictures): mIoU {mean:.4} over {} classes",
+                root.display(),
+                truth.count,
+                shares.len()
+            );
+            shares.iter().for_each(|(class, share)| println!("  {:24} {share:.4}", names[*class]));
+            let by_name: serde_json::Map<_, _> =
+                shares.iter().map(|(class, share)| (names[*class].clone(), json!(share))).collect();
+            found.insert(root.display().to_string(), json!({ "mIoU": mean, "IoU": by_name }));
+        }
+        common.keep(&found.into())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn names(&self) -> Result<Vec<String>> {
+        let path = self.labels.clone().unwrap_or_else(|| self.common.data.join("labels.json"));
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("{}: expected a JSON list of names", path.display()))
+    }
+}

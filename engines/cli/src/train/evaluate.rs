@@ -1,0 +1,120 @@
+//! What a trained head is worth on pictures never trained on, by the deployed engine, beside predictors that see nothing.
+
+use anyhow::Result;
+use calibration::Size;
+use network::Bundle;
+use onnx::OnnxRuntime;
+use perception::Engine;
+use training::metrics::{self, DepthMetrics};
+
+use super::folder::Pairs;
+use super::head::Encoder;
+use crate::progress;
+
+/// Output of a head for every picture, through the bundle's ONNX networks.
+///
+/// # Errors
+/// When the engine does not run.
+pub fn outputs(
+    engine: &mut OnnxRuntime,
+    bundle: &Bundle,
+    head: &str,
+    size: Size,
+    rgb: &[u8],
+) -> Result<Vec<Vec<f32>>> {
+    let mut encoder = Encoder::load(engine, bundle, size)?;
+    let network = bundle.head(head, size)?;
+    let inputs = encoder.bound(engine, &network)?;
+    let mut loaded = engine.load(&network, &inputs)?;
+    let len = network.outputs()[0].shape.iter().product();
+    let pictures = rgb.chunks_exact(3 * size.area());
+    let bar = progress::items(pictures.len() as u64, "evaluating");
+    let mut outputs = Vec::with_capacity(pictures.len());
+    for picture in pictures {
+        encoder.run(engine, picture)?;
+        engine.run(&mut loaded)?;
+        let tensor = engine.outputs(&loaded)[0].clone();
+        let mut values = vec![0.0; len];
+        engine.download(&tensor, &mut values)?;
+        outputs.push(values);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(outputs)
+}
+
+/// Mean metrics over the images of a prediction each.
+pub fn depth<'p>(
+    predictions: impl Iterator<Item = &'p [f32]>,
+    truth: &Pairs<u16>,
+    pixels: usize,
+    range: (f32, f32),
+) -> Option<DepthMetrics> {
+    let meters = |map: &[u16]| {
+        map.iter().map(|mm| if *mm == 0 { f32::NAN } else { f32::from(*mm) * 1e-3 }).collect::<Vec<_>>()
+    };
+    let images: Vec<DepthMetrics> = predictions
+        .zip(truth.maps.chunks_exact(pixels))
+        .filter_map(|(prediction, map)| metrics::depth(prediction, &meters(map), range))
+        .collect();
+    DepthMetrics::mean(&images)
+}
+
+/// Depth that a predictor without eyes gives: the median of all training pixels, and that of each pixel over the training images,
+/// metres. A pixel never known gets the median of all.
+pub fn blind(training: &Pairs<u16>, pixels: usize) -> (f32, Vec<f32>) {
+    let mut all: Vec<u16> = training.maps.iter().copied().filter(|mm| *mm > 0).collect();
+    let constant = median(&mut all).unwrap_or(1.0);
+    let column = |pixel: usize| {
+        let mut own: Vec<u16> =
+            training.maps[pixel..].iter().step_by(pixels).copied().filter(|mm| *mm > 0).collect();
+        median(&mut own).unwrap_or(constant)
+    };
+    (constant, (0..pixels).map(column).collect())
+}
+
+fn median(values: &mut [u16]) -> Option<f32> {
+    let middle = values.len() / 2;
+    (!values.is_empty()).then(|| f32::from(*values.select_nth_unstable(middle).1) * 1e-3)
+}
+
+/// Intersection over union of each class that appears, `(class, share)`, counted over all images.
+pub fn intersections(logits: &[Vec<f32>], truth: &[u8], pixels: usize, classes: usize) -> Vec<(usize, f64)> {
+    let (mut both, mut either) = (vec![0_u64; classes], vec![0_u64; classes]);
+    for (logits, labels) in logits.iter().zip(truth.chunks_exact(pixels)) {
+        for (pixel, label) in
+            labels.iter().map(|label| usize::from(*label)).enumerate().filter(|(_, l)| *l < classes)
+        {
+            let at = |class: &usize| logits[class * pixels + pixel];
+            let said = (0..classes).max_by(|a, b| at(a).total_cmp(&at(b))).unwrap_or(0);
+            either[label] += 1;
+            if said == label {
+                both[label] += 1;
+            } else {
+                either[said] += 1;
+            }
+        }
+    }
+    let share = |class: usize| both[class] as f64 / either[class] as f64;
+    (0..classes).filter(|class| either[*class] > 0).map(|class| (class, share(class))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blind_predictors_are_medians() {
+        let training = Pairs { rgb: Vec::new(), maps: vec![1000, 0, 2000, 0, 4000, 3000], count: 3 };
+        let (constant, pixels) = blind(&training, 2);
+        assert_eq!((constant, pixels), (3.0, vec![2.0, 3.0]));
+    }
+
+    #[test]
+    fn unions_count_both_sides() {
+        // Two classes on three pixels, of which the middle one is wrong.
+        let logits = vec![vec![1.0, 1.0, 0.0, 0.0, 0.0, 1.0]];
+        let shares = intersections(&logits, &[0, 1, 1], 3, 2);
+        assert_eq!(shares, [(0, 0.5), (1, 0.5)]);
+    }
+}

@@ -1,0 +1,178 @@
+//! Folders of pictures with a map beside each: `rgb/NAME.png` and `depth/NAME.png` or `label/NAME.png`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use calibration::Size;
+use image::DynamicImage;
+use perception::geometry::ImageGeometry;
+
+use super::pictures;
+use crate::photographs;
+use crate::progress;
+
+/// Pictures at the network's size with a map each.
+#[derive(Debug, Default)]
+pub struct Pairs<T> {
+    /// RGB, picture after picture.
+    pub rgb: Vec<u8>,
+    /// The maps, at the same size.
+    pub maps: Vec<T>,
+    /// Names, for errors.
+    pub count: usize,
+}
+
+/// Reads every pair of a folder: the map is scaled by taking the nearest pixel, and cropped as the picture is.
+///
+/// # Errors
+/// The file that is missing, damaged, or of another size than the others.
+pub fn read<T: Copy>(
+    root: &Path,
+    maps: &str,
+    size: Size,
+    decode: impl Fn(DynamicImage) -> Result<(Size, Vec<T>)>,
+) -> Result<Pairs<T>> {
+    let listed = listed(root)?;
+    let mut pairs = Pairs { rgb: Vec::new(), maps: Vec::new(), count: 0 };
+    let (mut first, files) = (None, pictures::files(&root.join("rgb"))?);
+    let bar = progress::items(files.len() as u64, "reading pictures");
+    for file in files {
+        bar.inc(1);
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if listed.as_ref().is_some_and(|listed| !listed.contains(&stem)) {
+            continue;
+        }
+        let picture = photographs::read(&file)?;
+        let path = root.join(maps).join(format!("{stem}.png"));
+        let (map_size, map) = map(&path, &decode).with_context(|| path.display().to_string())?;
+        ensure!(
+            map_size == picture.size,
+            "{}: expected {}, the size of {}, got {map_size}",
+            path.display(),
+            picture.size,
+            file.display()
+        );
+        let expected = *first.get_or_insert(picture.size);
+        ensure!(
+            picture.size == expected,
+            "{}: expected {expected}, the size of the pictures before it, got {}",
+            file.display(),
+            picture.size
+        );
+        pairs.rgb.extend(pictures::fit(&picture, size)?);
+        pairs.maps.extend(nearest(&map, map_size, size)?);
+        pairs.count += 1;
+    }
+    bar.finish_and_clear();
+    ensure!(
+        pairs.count > 0,
+        "{}: expected pictures in rgb/ that camera.json names, there are none",
+        root.display()
+    );
+    Ok(pairs)
+}
+
+/// The names in `camera.json`, where there is one: what is not named there is not finished.
+fn listed(root: &Path) -> Result<Option<BTreeSet<String>>> {
+    let path = root.join("camera.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let names: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    Ok(Some(names.into_iter().map(|(name, _)| name).collect()))
+}
+
+fn map<T>(path: &PathBuf, decode: impl Fn(DynamicImage) -> Result<(Size, Vec<T>)>) -> Result<(Size, Vec<T>)> {
+    let bytes = std::fs::read(path)?;
+    decode(photographs::picture(&bytes)?)
+}
+
+fn nearest<T: Copy>(map: &[T], from: Size, to: Size) -> Result<Vec<T>> {
+    if from == to {
+        return Ok(map.to_vec());
+    }
+    let geometry = ImageGeometry::new(from, to)?;
+    let place = |value: f64, side: usize| (value.round().max(0.0) as usize).min(side - 1);
+    let pixel = |at: usize| {
+        let [x, y] = geometry.camera_from_network([(at % to.width) as f64, (at / to.width) as f64]);
+        map[place(y, from.height) * from.width + place(x, from.width)]
+    };
+    Ok((0..to.area()).map(pixel).collect())
+}
+
+/// Depth of a 16-bit picture, millimetres.
+///
+/// # Errors
+/// When it is of another form, or knows no depth at all.
+pub fn millimeters(picture: DynamicImage) -> Result<(Size, Vec<u16>)> {
+    let DynamicImage::ImageLuma16(grey) = picture else {
+        bail!("expected depth as 16-bit grey PNG in millimetres, got {:?}", picture.color());
+    };
+    let size = Size { width: grey.width() as usize, height: grey.height() as usize };
+    let depth = grey.into_raw();
+    ensure!(depth.iter().any(|mm| *mm > 0), "expected depth in millimetres, every pixel is 0 (unknown)");
+    Ok((size, depth))
+}
+
+/// Classes of an 8-bit picture.
+///
+/// # Errors
+/// When it is of another form.
+pub fn labels(picture: DynamicImage) -> Result<(Size, Vec<u8>)> {
+    let DynamicImage::ImageLuma8(grey) = picture else {
+        bail!("expected classes as 8-bit grey PNG, got {:?}", picture.color());
+    };
+    Ok((Size { width: grey.width() as usize, height: grey.height() as usize }, grey.into_raw()))
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{GrayImage, ImageBuffer, Luma, RgbImage};
+
+    use super::*;
+
+    fn folder(depth: &[(u32, u16)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["rgb", "depth"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        for (index, (side, mm)) in depth.iter().enumerate() {
+            RgbImage::new(*side, 16).save(folder.path().join(format!("rgb/{index}.png"))).unwrap();
+            let map: ImageBuffer<Luma<u16>, Vec<u16>> = ImageBuffer::from_pixel(*side, 16, Luma([*mm]));
+            map.save(folder.path().join(format!("depth/{index}.png"))).unwrap();
+        }
+        folder
+    }
+
+    const SIZE: Size = Size { width: 16, height: 16 };
+
+    #[test]
+    fn bad_data_is_named() {
+        let good = folder(&[(16, 900), (16, 800)]);
+        let pairs = read(good.path(), "depth", SIZE, millimeters).unwrap();
+        assert_eq!((pairs.count, pairs.maps[0], pairs.maps[256]), (2, 900, 800));
+        let refused = |folder: &tempfile::TempDir| {
+            format!("{:#}", read(folder.path(), "depth", SIZE, millimeters).unwrap_err())
+        };
+        let error = refused(&folder(&[(16, 900), (32, 900)]));
+        assert!(error.contains("rgb/1.png") && error.contains("expected 16x16"), "{error}");
+        let error = refused(&folder(&[(16, 900), (16, 0)]));
+        assert!(error.contains("depth/1.png") && error.contains("every pixel is 0"), "{error}");
+        std::fs::remove_file(good.path().join("depth/1.png")).unwrap();
+        assert!(refused(&good).contains("depth/1.png"));
+        GrayImage::new(16, 16).save(good.path().join("depth/1.png")).unwrap();
+        assert!(refused(&good).contains("16-bit"));
+        std::fs::write(good.path().join("depth/1.png"), b"no picture").unwrap();
+        assert!(refused(&good).contains("depth/1.png"));
+    }
+
+    #[test]
+    fn maps_are_scaled_and_cropped_as_pictures_are() {
+        let wide: Vec<u16> = (0..32 * 16).map(|i| i % 32).collect();
+        let map = nearest(&wide, Size { width: 32, height: 16 }, SIZE).unwrap();
+        assert_eq!((map[0], map[15]), (8, 23));
+    }
+}

@@ -1,0 +1,128 @@
+//! Pictures from folders and datasets, at the size that a network takes.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use calibration::Size;
+use network::manifest::PreprocessingSpec;
+use perception::geometry::ImageGeometry;
+use perception::image::{Encoding, ImageView};
+use perception::parity::Photograph;
+use perception::preprocess::Preprocessing;
+use recording::dataset::{ColumnData, DatasetReader, EpisodeInfo};
+
+use crate::photographs;
+use crate::progress;
+
+/// Resizes and crops an RGB picture to `size` as the deployed preprocessing does.
+///
+/// # Errors
+/// When the picture does not suit the size.
+pub fn fit(picture: &Photograph, size: Size) -> Result<Vec<u8>> {
+    if picture.size == size {
+        return Ok(picture.rgb.clone());
+    }
+    let geometry = ImageGeometry::new(picture.size, size)?;
+    let view = ImageView::new(&picture.rgb, picture.size, 3 * picture.size.width, Encoding::Rgb8)?;
+    let mut rgb = vec![0; 3 * size.area()];
+    Preprocessing::new(geometry, &PreprocessingSpec::default()).picture(&view, &mut rgb)?;
+    Ok(rgb)
+}
+
+/// All PNG and JPEG files below a folder, by name.
+///
+/// # Errors
+/// When the folder cannot be read or holds none.
+pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    collect(folder, &mut found)?;
+    ensure!(!found.is_empty(), "{}: expected PNG or JPEG pictures, found none", folder.display());
+    found.sort();
+    Ok(found)
+}
+
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    for entry in entries {
+        let path = entry.with_context(|| folder.display().to_string())?.path();
+        let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
+        if path.is_dir() {
+            collect(&path, found)?;
+        } else if ending.is_some_and(|ending| ending == "png" || ending == "jpg" || ending == "jpeg") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Every picture of some folders and LeRobot datasets, RGB at `size`, one after another. A folder that holds `rgb/` (as rendered
+/// data with depth beside it does) gives the pictures of `rgb/`.
+///
+/// # Errors
+/// The file or row that cannot be read.
+pub fn read_all(sources: &[PathBuf], size: Size) -> Result<Vec<u8>> {
+    let mut rgb = Vec::new();
+    for source in sources {
+        if source.join("meta/info.json").is_file() {
+            read_dataset(source, size, &mut rgb)?;
+            continue;
+        }
+        let inner = source.join("rgb");
+        let files = files(if inner.is_dir() { &inner } else { source })?;
+        let bar = progress::items(files.len() as u64, "reading pictures");
+        for file in files {
+            let picture = photographs::read(&file)?;
+            rgb.extend(fit(&picture, size).with_context(|| file.display().to_string())?);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+    }
+    Ok(rgb)
+}
+
+fn read_dataset(root: &Path, size: Size, rgb: &mut Vec<u8>) -> Result<()> {
+    let reader = DatasetReader::open(root)?;
+    let keys: Vec<String> = picture_features(&reader);
+    ensure!(!keys.is_empty(), "{}: expected a feature of pictures, there is none", root.display());
+    let bar = progress::items(reader.info().total_frames * keys.len() as u64, "reading episodes");
+    for episode in reader.episodes() {
+        for key in &keys {
+            for picture in episode_pictures(&reader, episode, key)? {
+                rgb.extend(fit(&picture, size)?);
+                bar.inc(1);
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// Features that hold colour pictures.
+pub fn picture_features(reader: &DatasetReader) -> Vec<String> {
+    let features = reader.info().features.0.iter();
+    let pictures = features.filter(|(_, feature)| feature.is_picture() && feature.shape.get(2) == Some(&3));
+    pictures.map(|(key, _)| key.clone()).collect()
+}
+
+/// All pictures of one feature of an episode.
+///
+/// # Errors
+/// The row that cannot be read.
+pub fn episode_pictures(reader: &DatasetReader, episode: &EpisodeInfo, key: &str) -> Result<Vec<Photograph>> {
+    if reader.video_file(episode, key).is_some() {
+        let frame = |frame| {
+            let (size, rgb) = reader.picture(episode, key, frame)?;
+            Ok(Photograph { size, rgb })
+        };
+        return (0..episode.frames).map(frame).collect();
+    }
+    let file = reader.data_file(episode);
+    let columns = reader.columns(episode, &[key])?;
+    let Some(ColumnData::Pictures(pictures)) = columns.get(key) else {
+        bail!("{}: {key}: expected pictures", file.display());
+    };
+    let decode = |(row, bytes): (usize, &Vec<u8>)| {
+        photographs::decode(bytes).with_context(|| format!("{}: {key}: row {row}", file.display()))
+    };
+    pictures.iter().enumerate().map(decode).collect()
+}
