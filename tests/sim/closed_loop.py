@@ -16,14 +16,16 @@ import numpy as np
 import rclpy
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 PATIENCE = 600.0  # seconds of the wall clock
 SECONDS = 5.0  # simulated, of an episode: evaluate.py's 100 actions
 GOALS = 50_000  # evaluate.py's
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 DEEP = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
 
 
@@ -36,9 +38,15 @@ class Loop:
         self.node = rclpy.create_node("closed_loop")
         self.now, self.clients, self.running = 0, {}, False
         self.told, self.ages = [], []
+        self.node.create_subscription(String, "/policy_node/state", self.on_state, LATCHED)
         self.node.create_subscription(Clock, "/clock", self.on_clock, DEEP)
         self.node.create_subscription(JointState, "/policy_node/command", self.on_command, DEEP)
         self.node.create_subscription(JointState, "/policy_node/policy_action", self.on_action, DEEP)
+
+    def on_state(self, message):
+        state = json.loads(message.data)
+        if self.running and state["state"] in ("HOLD", "FAULT"):
+            print(f"  policy_node: {state['state']}, {state['reason']}", flush=True)
 
     def on_clock(self, message):
         self.now = nanos(message.clock)
@@ -73,6 +81,7 @@ class Loop:
 
     def episode(self, seed):
         self.ask("/policy_node/disarm")
+        self.ask("/policy_node/reset")  # out of a fault of the episode before
         self.seed(seed)
         self.ask("/robot/reset")
         self.ask("/chunks/reset_policy")
