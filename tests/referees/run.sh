@@ -33,3 +33,5 @@ tests/sim/setup.sh
 .pixio/sim/bin/python tests/sim/check.py
 # Real builds by the TensorRT-RTX library, and the kernels by two versions of NVRTC (400 MB).
 tests/referees/tensorrt_rtx.sh
+# Depth, camera_info and poses from topics, fused by Open3D.
+tests/referees/fusion/run.sh
