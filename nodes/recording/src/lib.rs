@@ -14,6 +14,7 @@
 //! | [`cdr`] | numbers out of messages of any type, by the text of their definition |
 //! | [`dataset`] | LeRobotDataset 3.0: layout and rows, writing with a commit per episode, reading, checking, recovering |
 //! | [`contract`], [`align`] | which topics become rows, and how |
+//! | [`convert`] | bags into a dataset, several at a time; episodes of a dataset into bags |
 //! | [`session`] | episodes being recorded, both ways at once |
 //!
 //! Times are nanoseconds since 1970 in names ending in `_nanos`.
@@ -22,6 +23,7 @@ pub mod align;
 pub mod bag;
 pub mod cdr;
 pub mod contract;
+pub mod convert;
 pub mod dataset;
 mod files;
 mod message;

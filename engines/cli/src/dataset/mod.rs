@@ -1,7 +1,8 @@
-//! `pixio dataset`: check, recover, describe and draw recordings, bags and LeRobot datasets alike.
+//! `pixio dataset`: check, convert, recover, describe and draw recordings, bags and LeRobot datasets alike.
 
 pub(crate) mod canvas;
 mod check;
+mod convert;
 mod info;
 mod plot;
 mod recover;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-/// Check, recover, describe and draw recordings: MCAP bags and LeRobot datasets
+/// Check, convert, recover, describe and draw recordings: MCAP bags and LeRobot datasets
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -21,6 +22,7 @@ pub struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Check(check::Arguments),
+    Convert(convert::Arguments),
     Recover(recover::Arguments),
     Info(info::Arguments),
     Plot(plot::Arguments),
@@ -33,6 +35,7 @@ enum Command {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.command {
         Command::Check(arguments) => check::run(arguments),
+        Command::Convert(arguments) => convert::run(arguments),
         Command::Recover(arguments) => recover::run(arguments),
         Command::Info(arguments) => info::run(arguments),
         Command::Plot(arguments) => plot::run(arguments),

@@ -27,7 +27,7 @@ pub struct Arguments {
     remove: bool,
 }
 
-fn distro(name: &str) -> Result<Distro, String> {
+pub(super) fn distro(name: &str) -> Result<Distro, String> {
     Distro::parse(name).ok_or_else(|| "expected humble or jazzy".to_owned())
 }
 

@@ -40,6 +40,7 @@ pub struct BagRows<'b> {
     quality: Quality,
     task: Option<String>,
     refused: Vec<AlignError>,
+    newest: u64,
 }
 
 impl<'b> BagRows<'b> {
@@ -64,7 +65,7 @@ impl<'b> BagRows<'b> {
         }
         let events = bag.topics().iter().position(|topic| topic.name == EVENT_TOPIC);
         let (messages, quality) = (bag.messages()?, Quality::new(contract));
-        Ok(Self { messages, streams, events, aligner, quality, task: None, refused: Vec::new() })
+        Ok(Self { messages, streams, events, aligner, quality, task: None, refused: Vec::new(), newest: 0 })
     }
 
     /// What the bag says of its beginning, if a recorder of ours made it.
@@ -87,6 +88,11 @@ impl<'b> BagRows<'b> {
     /// The task that the bag names, once its first message has been read.
     pub fn task(&self) -> Option<&str> {
         self.task.as_deref()
+    }
+
+    /// Streams that no message has come from, so that rows could not begin.
+    pub fn awaited(&self) -> Vec<&str> {
+        self.aligner.awaited()
     }
 
     /// What was seen so far, for the gate.
@@ -130,11 +136,17 @@ impl Iterator for BagRows<'_> {
                 self.quality.row(&row);
                 return Some(Ok(row));
             }
-            let message = match self.messages.next()? {
-                Ok(message) => message,
-                Err(error) => return Some(Err(error.into())),
+            let message = match self.messages.next() {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => return Some(Err(error.into())),
+                None => {
+                    // A bag of another recorder, or one that was cut off, does not say that it ends.
+                    self.quality.pause(self.newest);
+                    return None;
+                }
             };
             let log_nanos = message.stamps.log_nanos;
+            self.newest = log_nanos;
             if Some(message.topic) == self.events {
                 self.event(log_nanos, Event::from_cdr(&message.data));
                 continue;

@@ -7,12 +7,14 @@ mod decode;
 mod path;
 mod schema;
 mod value;
+mod writer;
 
 use thiserror::Error;
 
 pub use path::{FieldError, FieldPath};
 pub use schema::Schema;
 pub use value::{Number, Numbers, Value};
+pub(crate) use writer::CdrWriter;
 
 /// Why a message or its definition could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

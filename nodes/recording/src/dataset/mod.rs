@@ -12,6 +12,8 @@
 
 mod assembly;
 mod check;
+mod episode;
+mod frames;
 mod info;
 mod layout;
 mod mp4;
@@ -30,6 +32,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use check::check_dataset;
+pub use episode::OpenEpisode;
+pub use frames::Pictures;
 pub use info::{FeatureInfo, Info, Ordered};
 pub use layout::{Feature, FeatureKind, Layout, LayoutError};
 pub use reader::{ColumnData, DatasetReader, EpisodeInfo};

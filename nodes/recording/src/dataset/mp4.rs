@@ -242,33 +242,43 @@ impl Mp4Track {
 
     /// The frame `index` and all it needs, as a stream with start codes each: from the last key frame on.
     pub(super) fn access_units(&self, path: &Path, index: usize) -> Result<Vec<Vec<u8>>, DatasetError> {
+        let mut file = File::open(path).map_err(super::at(path))?;
+        (self.key_frame_before(index)..=index).map(|frame| self.access_unit(path, &mut file, frame)).collect()
+    }
+
+    /// The last frame at or before `index` that needs no other.
+    pub(super) fn key_frame_before(&self, index: usize) -> usize {
+        let samples = self.samples.get(..=index).unwrap_or(&self.samples);
+        samples.iter().rposition(|sample| sample.key).unwrap_or(0)
+    }
+
+    /// One frame as a stream with start codes.
+    pub(super) fn access_unit(
+        &self,
+        path: &Path,
+        file: &mut File,
+        index: usize,
+    ) -> Result<Vec<u8>, DatasetError> {
         let damaged =
             |problem: &str| DatasetError::Video { path: path.to_owned(), problem: problem.to_owned() };
         let other = || damaged(&format!("expected H.264 (avc1) to decode, got {}", self.codec));
         let parameters = self.parameters.as_ref().ok_or_else(other)?;
-        let samples = self.samples.get(..=index).ok_or_else(|| damaged("fewer frames than rows"))?;
-        let start = samples.iter().rposition(|sample| sample.key).unwrap_or(0);
-        let mut file = File::open(path).map_err(super::at(path))?;
-        let mut units = Vec::new();
-        for sample in &samples[start..] {
-            file.seek(SeekFrom::Start(sample.offset)).map_err(super::at(path))?;
-            let mut bytes = vec![0; sample.size as usize];
-            file.read_exact(&mut bytes).map_err(super::at(path))?;
-            let mut unit = Vec::with_capacity(bytes.len() + 64);
-            if sample.key {
-                for set in [&parameters.sequence, &parameters.picture] {
-                    unit.extend([0, 0, 0, 1]);
-                    unit.extend(set);
-                }
+        let sample = self.samples.get(index).ok_or_else(|| damaged("fewer frames than rows"))?;
+        file.seek(SeekFrom::Start(sample.offset)).map_err(super::at(path))?;
+        let mut bytes = vec![0; sample.size as usize];
+        file.read_exact(&mut bytes).map_err(super::at(path))?;
+        let mut unit = Vec::with_capacity(bytes.len() + 64);
+        if sample.key {
+            for set in [&parameters.sequence, &parameters.picture] {
+                unit.extend([0, 0, 0, 1]);
+                unit.extend(set);
             }
-            append_start_coded(&bytes, &mut unit)
-                .ok_or_else(|| damaged("a NAL unit longer than its sample"))?;
-            units.push(unit);
         }
-        Ok(units)
+        append_start_coded(&bytes, &mut unit).ok_or_else(|| damaged("a NAL unit longer than its sample"))?;
+        Ok(unit)
     }
 
-    /// Every frame's stream, one after the other, for reading from the start.
+    /// How many frames it has.
     pub(super) fn frames(&self) -> usize {
         self.samples.len()
     }

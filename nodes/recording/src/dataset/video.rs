@@ -46,20 +46,33 @@ impl VideoEncoder {
     }
 }
 
+/// Decodes frames in their order, from a key frame on.
+pub(super) struct FrameDecoder(Decoder);
+
+impl FrameDecoder {
+    pub(super) fn new() -> Result<Self, String> {
+        Ok(Self(Decoder::new().map_err(|error| error.to_string())?))
+    }
+
+    /// The next frame as RGB.
+    pub(super) fn decode(&mut self, unit: &[u8]) -> Result<(Size, Vec<u8>), String> {
+        let decoded = self.0.decode(unit).map_err(|error| error.to_string())?;
+        let yuv = decoded.ok_or("the decoder gave no frame")?;
+        let (width, height) = yuv.dimensions();
+        let mut rgb = vec![0; 3 * width * height];
+        yuv.write_rgb8(&mut rgb);
+        Ok((Size { width, height }, rgb))
+    }
+}
+
 /// Decodes a key frame and those behind it; gives the last one as RGB.
 pub(super) fn decode_last(units: &[Vec<u8>]) -> Result<(Size, Vec<u8>), String> {
-    let mut decoder = Decoder::new().map_err(|error| error.to_string())?;
-    let mut last = None;
+    let mut decoder = FrameDecoder::new()?;
+    let mut last = Err("no frame to decode".to_owned());
     for unit in units {
-        let decoded = decoder.decode(unit).map_err(|error| error.to_string())?;
-        last = decoded.map(|yuv| {
-            let (width, height) = yuv.dimensions();
-            let mut rgb = vec![0; 3 * width * height];
-            yuv.write_rgb8(&mut rgb);
-            (Size { width, height }, rgb)
-        });
+        last = Ok(decoder.decode(unit)?);
     }
-    last.ok_or_else(|| "the decoder gave no frame".to_owned())
+    last
 }
 
 #[cfg(test)]

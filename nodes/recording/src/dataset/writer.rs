@@ -4,25 +4,19 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::assembly::{self, Assembled};
+use super::episode::OpenEpisode;
 use super::info::{Info, difference, layout_of};
-use super::layout::{Feature, FeatureKind, Layout};
-use super::picture;
-use super::row::{Cell, Picture, Row};
-use super::spool::{SpoolReader, SpoolWriter, SpooledCell, SpooledRow};
+use super::layout::Layout;
+use super::row::Row;
+use super::spool::SpoolReader;
 use super::store::{self, Lock, write_info, write_stats};
 use super::tables::{EpisodeRow, write_episode, write_tasks};
-use super::video::VideoEncoder;
 use super::{DatasetError, at, parquet_at};
-use crate::files::{beside, is_removed, parent, rename, sync_folder};
-
-/// Of pictures that come compressed, every n-th is decoded for statistics.
-const COUNTED_EVERY: u64 = 8;
-/// How often it is looked whether the log is still there.
-const WATCH: Duration = Duration::from_millis(500);
+use crate::files::{beside, parent, rename, sync_folder};
 
 /// Writes one dataset; nobody else can at the same time.
 #[derive(Debug)]
@@ -32,6 +26,8 @@ pub struct DatasetWriter {
     committed: store::Committed,
     quarantined: Vec<PathBuf>,
     open: Option<OpenEpisode>,
+    /// Episodes begun, for names.
+    begun: AtomicU64,
     _lock: Lock,
 }
 
@@ -57,28 +53,6 @@ pub struct LeftOver {
     pub torn: bool,
 }
 
-/// The episode in progress.
-struct OpenEpisode {
-    task: String,
-    spool: SpoolWriter,
-    pictures: Vec<PictureState>,
-    watched: Instant,
-}
-
-impl std::fmt::Debug for OpenEpisode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OpenEpisode").field("task", &self.task).field("spool", &self.spool).finish()
-    }
-}
-
-/// What a picture feature carries from frame to frame.
-#[derive(Default)]
-struct PictureState {
-    encoder: Option<VideoEncoder>,
-    /// The picture of the frame before with its compressed bytes: a repeated one is not compressed again.
-    last: Option<(Arc<Picture>, SpooledCell)>,
-}
-
 impl DatasetWriter {
     /// Opens the dataset at `root` to continue it, or begins one. Files that no committed episode has, left by a crash,
     /// move to `.rec/orphans/`.
@@ -100,7 +74,15 @@ impl DatasetWriter {
         }
         let quarantined = committed.quarantine(root)?;
         write_info(root, &committed.info)?;
-        Ok(Self { root: root.to_owned(), layout, committed, quarantined, open: None, _lock: lock })
+        Ok(Self {
+            root: root.to_owned(),
+            layout,
+            committed,
+            quarantined,
+            open: None,
+            begun: AtomicU64::new(0),
+            _lock: lock,
+        })
     }
 
     /// Opens a dataset to continue it as it is, for recovery.
@@ -136,7 +118,7 @@ impl DatasetWriter {
 
     /// Rows of the episode in progress.
     pub fn rows(&self) -> u64 {
-        self.open.as_ref().map_or(0, |open| open.spool.rows())
+        self.open.as_ref().map_or(0, |open| open.rows())
     }
 
     /// Begins an episode. The task is what a recovery after a crash uses.
@@ -149,49 +131,31 @@ impl DatasetWriter {
                 expected: "the episode in progress to be committed or discarded first",
             });
         }
-        let folder = self.root.join(".rec");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let path = folder.join(format!("spool-{:06}-{now}", self.episodes()));
-        let spool = SpoolWriter::create(path.clone(), task).map_err(at(&path))?;
-        sync_folder(&folder).map_err(at(&folder))?;
-        let pictures = self.layout.features().iter().map(|_| PictureState::default()).collect();
-        self.open = Some(OpenEpisode { task: task.to_owned(), spool, pictures, watched: Instant::now() });
+        self.open = Some(self.separate_episode(task)?);
         Ok(())
     }
 
-    /// Appends a row. Once this returns the row survives a crash of the process.
+    /// Begins an episode that is made beside others, to be given to [`DatasetWriter::commit_separate`].
     ///
     /// # Errors
-    /// The row does not fit the layout (nothing is appended then), or the disk is full or gone: no further row is taken,
-    /// and those before can still be committed once there is room.
+    /// The file system says no.
+    pub fn separate_episode(&self, task: &str) -> Result<OpenEpisode, DatasetError> {
+        let folder = self.root.join(".rec");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!("spool-{:06}-{now}-{number}", self.episodes()));
+        let episode = OpenEpisode::begin(path, &self.layout, task)?;
+        sync_folder(&folder).map_err(at(&folder))?;
+        Ok(episode)
+    }
+
+    /// Appends a row to the episode in progress, see [`OpenEpisode::push`].
+    ///
+    /// # Errors
+    /// No episode was begun; or as [`OpenEpisode::push`].
     pub fn push(&mut self, row: &Row) -> Result<(), DatasetError> {
-        let open = self
-            .open
-            .as_mut()
-            .ok_or(DatasetError::Order { expected: "an episode to be begun before rows" })?;
-        let frame = open.spool.rows();
-        check_row(&self.layout, row, frame)?;
-        let mut cells = Vec::with_capacity(row.values.len());
-        for ((feature, cell), state) in self.layout.features().iter().zip(&row.values).zip(&mut open.pictures)
-        {
-            let refuse = |problem| DatasetError::Row { frame, feature: feature.key.clone(), problem };
-            cells.push(match cell {
-                Cell::Picture(picture) => {
-                    state.cell(feature, picture, frame, self.layout.fps()).map_err(refuse)?
-                }
-                plain => SpooledCell::Plain(plain.clone()),
-            });
-        }
-        let spooled = SpooledRow { time_nanos: row.time_nanos, streams: row.streams.clone(), cells };
-        open.spool.append(&spooled).map_err(at(open.spool.path()))?;
-        if open.watched.elapsed() > WATCH {
-            open.watched = Instant::now();
-            let removed = open.spool.file().metadata().is_ok_and(|metadata| is_removed(&metadata));
-            if removed {
-                return Err(at(open.spool.path())(std::io::Error::other("removed while recording")));
-            }
-        }
-        Ok(())
+        let expected = DatasetError::Order { expected: "an episode to be begun before rows" };
+        self.open.as_mut().ok_or(expected)?.push(row)
     }
 
     /// Commits the episode in progress: all its files appear, `info.json` last. `provenance` (the bag, the contract,
@@ -201,13 +165,28 @@ impl DatasetWriter {
     /// No rows, or the disk is full or gone: nothing is committed, and it can be tried again.
     pub fn commit(&mut self, task: &str, provenance: &serde_json::Value) -> Result<Committed, DatasetError> {
         let expected = DatasetError::Order { expected: "an episode with at least one row to commit" };
-        let Some(open) = self.open.as_ref().filter(|open| open.spool.rows() > 0) else {
+        let Some(open) = self.open.as_ref().filter(|open| open.rows() > 0) else {
             return Err(expected);
         };
-        let path = open.spool.path().to_owned();
+        let path = open.path().to_owned();
         let committed = self.commit_spool(&path, task, provenance)?;
         self.open = None;
         Ok(committed)
+    }
+
+    /// Commits an episode that was made beside others, with its task.
+    ///
+    /// # Errors
+    /// No rows, or the disk is full or gone: nothing is committed, and its log is left over.
+    pub fn commit_separate(
+        &mut self,
+        episode: &OpenEpisode,
+        provenance: &serde_json::Value,
+    ) -> Result<Committed, DatasetError> {
+        if episode.rows() == 0 {
+            return Err(DatasetError::Order { expected: "an episode with at least one row to commit" });
+        }
+        self.commit_spool(episode.path(), episode.task(), provenance)
     }
 
     /// Throws the episode in progress away; nothing committed is touched.
@@ -215,10 +194,7 @@ impl DatasetWriter {
     /// # Errors
     /// The file system says no.
     pub fn discard(&mut self) -> Result<(), DatasetError> {
-        match self.open.take() {
-            Some(open) => std::fs::remove_file(open.spool.path()).map_err(at(open.spool.path())),
-            None => Ok(()),
-        }
+        self.open.take().map_or(Ok(()), OpenEpisode::discard)
     }
 
     /// Lets go of the episode in progress; its spool stays, as after a crash.
@@ -235,7 +211,7 @@ impl DatasetWriter {
         let mut found = Vec::new();
         for path in store::files_below(&folder)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let mine = self.open.as_ref().is_some_and(|open| open.spool.path() == path);
+            let mine = self.open.as_ref().is_some_and(|open| open.path() == path);
             if mine || !name.starts_with("spool-") {
                 continue;
             }
@@ -392,108 +368,5 @@ impl DatasetWriter {
         let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(at(&path))?;
         file.write_all(format!("{line}\n").as_bytes()).map_err(at(&path))?;
         file.sync_all().map_err(at(&path))
-    }
-}
-
-impl PictureState {
-    fn cell(
-        &mut self,
-        feature: &Feature,
-        picture: &Arc<Picture>,
-        frame: u64,
-        fps: u32,
-    ) -> Result<SpooledCell, String> {
-        if let FeatureKind::Video(size) = feature.kind {
-            let (came, rgb) = picture::rgb(picture)?;
-            check_size(size, came)?;
-            let histograms = picture::color_histograms(size, &rgb);
-            let encoder = match &mut self.encoder {
-                Some(encoder) => encoder,
-                None => self.encoder.insert(VideoEncoder::new(size, fps)?),
-            };
-            return Ok(SpooledCell::Picture { bytes: encoder.encode(&rgb)?, histograms });
-        }
-        if let Some((last, cell)) = &self.last
-            && Arc::ptr_eq(last, picture)
-        {
-            return Ok(cell.clone());
-        }
-        let cell = still(feature, picture, frame)?;
-        self.last = Some((picture.clone(), cell.clone()));
-        Ok(cell)
-    }
-}
-
-/// The cell of an `Image` or `Depth` feature.
-fn still(feature: &Feature, picture: &Picture, frame: u64) -> Result<SpooledCell, String> {
-    let (bytes, histograms) = match feature.kind {
-        FeatureKind::Depth(size) => {
-            let (came, bytes) = picture::compressed_depth(picture)?;
-            check_size(size, came)?;
-            (bytes, vec![picture::depth_histogram(picture)?])
-        }
-        FeatureKind::Image(size) => {
-            let (came, bytes) = picture::compressed(picture)?;
-            check_size(size, came)?;
-            let counted = matches!(picture, Picture::Rgb8 { .. }) || frame.is_multiple_of(COUNTED_EVERY);
-            let histograms = match counted {
-                true => picture::color_histograms(size, &picture::rgb(picture)?.1),
-                false => Vec::new(),
-            };
-            (bytes, histograms)
-        }
-        _ => return Err("a picture for a feature that is none".to_owned()),
-    };
-    Ok(SpooledCell::Picture { bytes, histograms })
-}
-
-fn check_size(expected: calibration::Size, came: calibration::Size) -> Result<(), String> {
-    match expected == came {
-        true => Ok(()),
-        false => Err(format!(
-            "expected {}x{} pixels as at the start, got {}x{}",
-            expected.width, expected.height, came.width, came.height
-        )),
-    }
-}
-
-/// Holds a row against the layout.
-fn check_row(layout: &Layout, row: &Row, frame: u64) -> Result<(), DatasetError> {
-    let refuse =
-        |feature: &str, problem: String| DatasetError::Row { frame, feature: feature.to_owned(), problem };
-    let counts = |expected: usize, came: usize| format!("expected {expected}, got {came}");
-    if row.values.len() != layout.features().len() {
-        return Err(refuse("values", counts(layout.features().len(), row.values.len())));
-    }
-    if row.streams.len() != layout.streams().len() {
-        return Err(refuse("streams", counts(layout.streams().len(), row.streams.len())));
-    }
-    for (feature, cell) in layout.features().iter().zip(&row.values) {
-        check_cell(feature, cell).map_err(|problem| refuse(&feature.key, problem))?;
-    }
-    Ok(())
-}
-
-fn check_cell(feature: &Feature, cell: &Cell) -> Result<(), String> {
-    let not_finite = |index: Option<usize>, value: f64| match index {
-        Some(index) => Err(format!("expected finite numbers, got {value} for {}", feature.names[index])),
-        None => Ok(()),
-    };
-    let length = match (feature.kind, cell) {
-        (FeatureKind::Float32, Cell::Float32(values)) => values.len(),
-        (FeatureKind::Float64, Cell::Float64(values)) => values.len(),
-        (FeatureKind::Int64, Cell::Int64(values)) => values.len(),
-        (FeatureKind::Bool, Cell::Bool(values)) => values.len(),
-        (FeatureKind::Text, Cell::Text(_)) => 0,
-        (FeatureKind::Image(_) | FeatureKind::Video(_) | FeatureKind::Depth(_), Cell::Picture(_)) => 0,
-        (kind, _) => return Err(format!("expected {kind:?}, got another kind of value")),
-    };
-    if length != feature.names.len() {
-        return Err(format!("expected {} values, got {length}", feature.names.len()));
-    }
-    match cell {
-        Cell::Float32(values) => not_finite(values.iter().position(|value| !value.is_finite()), f64::NAN),
-        Cell::Float64(values) => not_finite(values.iter().position(|value| !value.is_finite()), f64::NAN),
-        _ => Ok(()),
     }
 }

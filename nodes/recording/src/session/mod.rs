@@ -269,7 +269,8 @@ impl Session {
         // On the disk at once, so that a crash in the first moments leaves the task.
         let begun = told.and_then(|()| self.flush());
         if begun.is_err() {
-            self.abandon();
+            // Nothing is in it. What cannot be removed is saved as an empty bag when a session opens again.
+            let _ = self.discard();
         }
         begun
     }

@@ -202,13 +202,14 @@ impl Desk {
         while let Some(message) = self.queue.take(Duration::ZERO) {
             self.message(message);
         }
+        let number = self.session.episodes();
         self.session.start(&self.task, self.now()).map_err(|error| error.to_string())?;
         if self.run_left == 0 {
             self.run_left = self.settings.episodes;
         }
         self.phase = Phase::Episode;
         self.count_missed();
-        Ok(format!("recording episode {}: {}", self.session.episodes(), self.task))
+        Ok(format!("recording episode {number}: {}", self.task))
     }
 
     fn end(&mut self, reason: &str) -> Result<String, String> {
