@@ -103,6 +103,20 @@ def test_the_log_reaches_rosout_late_and_early(start, peer, bundle):
     assert qos[0].lifespan.nanoseconds == 10_000_000_000
 
 
+@pytest.mark.parametrize(
+    "parameters, reason",
+    [({"no_such_parameter": 1}, "no_such_parameter"), ({"autostart": True}, "bundle")],
+    ids=["refused before it has its habits", "refused when it starts"],
+)
+def test_last_words_reach_rosout(start, peer, parameters, reason):
+    logs = []
+    peer.node.create_subscription(Log, "/rosout", logs.append, LATCHED)
+    start("perception_node", {"bundle": "/nowhere", **parameters})
+    fatal = lambda: [log for log in logs if log.name == "perception_node" and log.level == 50]
+    peer.spin_until(fatal, "the reason for the end")
+    assert len(fatal()) == 1 and reason in fatal()[0].msg
+
+
 @pytest.mark.parametrize("node", ["perception_node", "camera_node"])
 def test_a_node_describes_itself(node):
     ended = subprocess.run([str(BIN / node), "--describe"], capture_output=True, text=True, timeout=30)

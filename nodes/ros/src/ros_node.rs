@@ -19,6 +19,14 @@ use crate::service::Services;
 /// How long one wait for messages lasts; also how soon a stop is noticed.
 const WAIT: Duration = Duration::from_millis(5);
 
+/// A node that got no habits. It is still there, and so is its log.
+pub struct Refused {
+    /// r2r's node.
+    pub node: r2r::Node,
+    /// Why.
+    pub error: anyhow::Error,
+}
+
 /// A node.
 pub struct RosNode {
     /// r2r's node.
@@ -42,45 +50,12 @@ impl RosNode {
     /// Gives a node its habits, parameters as the table declares them.
     ///
     /// # Errors
-    /// A parameter that is not known or not allowed, or what the middleware refuses.
-    pub fn new(mut node: r2r::Node, logger: Logger, reference: &Reference) -> Result<Self> {
-        let full_name = node.fully_qualified_name().context("the node's name")?;
-        let (parameters, overrides) = Parameters::of(&node, reference)?;
-        let mut overrides = Overrides::new(overrides);
-        let clock = RosClock::default();
-        let tasks = LocalPool::new();
-
-        let clock_qos = QosProfile::default().keep_last(1).best_effort();
-        let clock_qos = overrides.declare(&parameters, "/clock", Entity::Subscription, clock_qos)?.profile;
-        let events_qos = QosProfile::parameter_events();
-        let events_qos =
-            overrides.declare(&parameters, "/parameter_events", Entity::Publisher, events_qos)?.profile;
-        let events = node.create_publisher("/parameter_events", events_qos).context("/parameter_events")?;
-        let server = ParameterServer::new(
-            parameters.clone(),
-            events,
-            full_name.clone(),
-            clock.clone(),
-            logger.clone(),
-        );
-        let announcement = ParameterServer::serve(&mut node, &tasks.spawner(), server)?;
-        let clock_input = ClockInput::default();
-        let mut ros = Self {
-            node,
-            parameters,
-            logger,
-            clock,
-            full_name,
-            tasks,
-            overrides,
-            announcement,
-            clock_input,
-            clock_qos,
-            jumps: 0,
-        };
-        ros.follow_clock()?;
-        ros.clock.forget_jumps();
-        Ok(ros)
+    /// A parameter that is not known or not allowed, or what the middleware refuses; with the node, whose log can still tell.
+    pub fn new(mut node: r2r::Node, logger: Logger, reference: &Reference) -> Result<Self, Box<Refused>> {
+        match Habits::of(&mut node, &logger, reference) {
+            Ok(habits) => Ok(habits.given_to(node, logger)),
+            Err(error) => Err(Box::new(Refused { node, error })),
+        }
     }
 
     /// Namespace and name.
@@ -151,5 +126,63 @@ impl RosNode {
         let simulated = self.parameters.flag("use_sim_time")?;
         let spawner = self.tasks.spawner();
         self.clock_input.follow(&mut self.node, &spawner, &self.clock, simulated, &self.clock_qos)
+    }
+}
+
+/// All that is given to a node.
+struct Habits {
+    parameters: Parameters,
+    clock: RosClock,
+    full_name: String,
+    tasks: LocalPool,
+    overrides: Overrides,
+    announcement: Announcement,
+    clock_input: ClockInput,
+    clock_qos: QosProfile,
+}
+
+impl Habits {
+    fn of(node: &mut r2r::Node, logger: &Logger, reference: &Reference) -> Result<Self> {
+        let full_name = node.fully_qualified_name().context("the node's name")?;
+        let (parameters, overrides) = Parameters::of(node, reference)?;
+        let mut overrides = Overrides::new(overrides);
+        let clock = RosClock::default();
+        let tasks = LocalPool::new();
+
+        let clock_qos = QosProfile::default().keep_last(1).best_effort();
+        let clock_qos = overrides.declare(&parameters, "/clock", Entity::Subscription, clock_qos)?.profile;
+        let events_qos = QosProfile::parameter_events();
+        let events_qos =
+            overrides.declare(&parameters, "/parameter_events", Entity::Publisher, events_qos)?.profile;
+        let events = node.create_publisher("/parameter_events", events_qos).context("/parameter_events")?;
+        let server = ParameterServer::new(
+            parameters.clone(),
+            events,
+            full_name.clone(),
+            clock.clone(),
+            logger.clone(),
+        );
+        let announcement = ParameterServer::serve(node, &tasks.spawner(), server)?;
+        let mut clock_input = ClockInput::default();
+        let simulated = parameters.flag("use_sim_time")?;
+        clock_input.follow(node, &tasks.spawner(), &clock, simulated, &clock_qos)?;
+        clock.forget_jumps();
+        Ok(Self { parameters, clock, full_name, tasks, overrides, announcement, clock_input, clock_qos })
+    }
+
+    fn given_to(self, node: r2r::Node, logger: Logger) -> RosNode {
+        RosNode {
+            node,
+            logger,
+            parameters: self.parameters,
+            clock: self.clock,
+            full_name: self.full_name,
+            tasks: self.tasks,
+            overrides: self.overrides,
+            announcement: self.announcement,
+            clock_input: self.clock_input,
+            clock_qos: self.clock_qos,
+            jumps: 0,
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use r2r::builtin_interfaces::msg::Time;
@@ -13,6 +13,11 @@ use crate::names;
 
 /// Distributions whose rcl publishes `/rosout` itself for whatever is logged; later ones leave it to the client library.
 const WITH_ROSOUT: [&str; 4] = ["foxy", "galactic", "humble", "iron"];
+
+/// How long a node that ends waits for listeners.
+const DISCOVERY: Duration = Duration::from_millis(500);
+/// How long its last words may take to arrive.
+const DELIVERY: Duration = Duration::from_millis(20);
 
 /// How serious a line is; numbers of `rcl_interfaces/msg/Log`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,6 +118,26 @@ impl Logger {
     #[track_caller]
     pub fn fatal(&self, text: impl AsRef<str>) {
         self.log(Level::Fatal, text.as_ref(), Location::caller());
+    }
+
+    /// The node ends with this. Waits a moment for whoever listens to `/rosout`, which a node that is refused at its start has not
+    /// found yet, and for what is said to arrive.
+    #[track_caller]
+    pub fn last_words(&self, text: impl AsRef<str>) {
+        let end = Instant::now() + DISCOVERY;
+        while self.rosout.is_some() && !self.has_listeners() && Instant::now() < end {
+            std::thread::sleep(DELIVERY);
+        }
+        self.log(Level::Fatal, text.as_ref(), Location::caller());
+        if self.has_listeners() {
+            std::thread::sleep(DELIVERY);
+        }
+    }
+
+    fn has_listeners(&self) -> bool {
+        let Some(rosout) = &self.rosout else { return false };
+        let publisher = rosout.lock().unwrap_or_else(PoisonError::into_inner);
+        publisher.get_inter_process_subscription_count().is_ok_and(|count| count > 0)
     }
 
     fn log(&self, level: Level, text: &str, place: &Location<'_>) {

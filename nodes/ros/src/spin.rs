@@ -9,7 +9,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::declare::Reference;
 use crate::describe;
-use crate::ros_node::RosNode;
+use crate::ros_node::{Refused, RosNode};
 use crate::rosout::Logger;
 
 /// Set once the process should stop.
@@ -52,20 +52,22 @@ pub fn main(
         println!("{:#}", describe::json(reference));
         return ExitCode::SUCCESS;
     }
-    match create(reference.name) {
-        Ok((stop, node, logger)) => {
-            let started =
-                RosNode::new(node, logger.clone(), reference).and_then(|mut ros| start(&mut ros, &stop));
-            match started {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    logger.fatal(format!("{error:#}"));
-                    ExitCode::from(2)
-                }
-            }
-        }
+    let (stop, node, logger) = match create(reference.name) {
+        Ok(created) => created,
         Err(error) => {
             r2r::log_fatal!(reference.name, "{error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    let ended = RosNode::new(node, logger.clone(), reference).and_then(|mut ros| {
+        let started = start(&mut ros, &stop);
+        started.map_err(|error| Box::new(Refused { node: ros.node, error }))
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refused) => {
+            // While the node is there: with it goes the publisher of `/rosout`.
+            logger.last_words(format!("{:#}", refused.error));
             ExitCode::from(2)
         }
     }
