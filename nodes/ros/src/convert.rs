@@ -8,21 +8,28 @@ use perception::{
 };
 use r2r::builtin_interfaces::msg::Time;
 use r2r::sensor_msgs::msg;
-use r2r::std_msgs::msg::Header;
+
+use crate::cdr::{CloudLayout, Header, ImageMessageView, Written};
 
 /// A message's stamp.
 pub fn stamp(time: &Time) -> Stamp {
     Stamp { sec: time.sec, nanosec: time.nanosec }
 }
 
+/// The header of a message that is not written in place.
+pub fn header_message(header: Header<'_>) -> r2r::std_msgs::msg::Header {
+    let Stamp { sec, nanosec } = header.stamp;
+    r2r::std_msgs::msg::Header { stamp: Time { sec, nanosec }, frame_id: header.frame_id.to_owned() }
+}
+
 /// A checked view of a message's pixels.
 ///
 /// # Errors
 /// When the encoding is not known, the byte order is big endian, or the data do not hold the image.
-pub fn image(message: &msg::Image) -> Result<ImageView<'_>, ImageError> {
-    let encoding = Encoding::of_message(&message.encoding, message.is_bigendian != 0)?;
+pub fn image<'a>(message: &ImageMessageView<'a>) -> Result<ImageView<'a>, ImageError> {
+    let encoding = Encoding::of_message(message.encoding, message.is_bigendian)?;
     let size = Size { width: message.width as usize, height: message.height as usize };
-    ImageView::new(&message.data, size, message.step as usize, encoding)
+    ImageView::new(message.data, size, message.step as usize, encoding)
 }
 
 /// What a CameraInfo message holds.
@@ -58,7 +65,7 @@ pub fn camera_info(message: &msg::CameraInfo) -> Result<CameraInfo, String> {
 }
 
 /// The message of a calibration.
-pub fn camera_info_message(header: Header, info: &CameraInfo) -> msg::CameraInfo {
+pub fn camera_info_message(header: r2r::std_msgs::msg::Header, info: &CameraInfo) -> msg::CameraInfo {
     msg::CameraInfo {
         header,
         height: info.size.height as u32,
@@ -81,14 +88,13 @@ pub fn camera_info_message(header: Header, info: &CameraInfo) -> msg::CameraInfo
 }
 
 /// The message of a rectified camera: K and P filled, no distortion, R the identity.
-pub fn rectified_camera_message(header: Header, camera: &CameraModel) -> msg::CameraInfo {
-    camera_info_message(header, &CameraInfo::of(camera))
+pub fn rectified_camera_message(header: Header<'_>, camera: &CameraModel) -> msg::CameraInfo {
+    camera_info_message(header_message(header), &CameraInfo::of(camera))
 }
 
-fn little_endian(values: impl Iterator<Item = f32>, count: usize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(4 * count);
-    values.for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
-    bytes
+/// Writes numbers, little endian, one after another.
+fn put_floats(bytes: &mut [u8], values: impl Iterator<Item = f32>) {
+    bytes.as_chunks_mut().0.iter_mut().zip(values).for_each(|(four, value)| *four = value.to_le_bytes());
 }
 
 /// How depth is written.
@@ -100,21 +106,18 @@ pub enum DepthEncoding {
     Millimeters,
 }
 
-/// Depth, tightly packed.
-pub fn depth_message(header: Header, depth: &DepthMap, encoding: DepthEncoding) -> msg::Image {
+/// Writes depth as an image, tightly packed.
+pub fn write_depth(into: &mut Written, header: Header<'_>, depth: &DepthMap, encoding: DepthEncoding) {
     let size = depth.size();
-    let (encoding, bytes, data) = match encoding {
-        DepthEncoding::Meters => ("32FC1", 4, little_endian(depth.meters().iter().copied(), size.area())),
-        DepthEncoding::Millimeters => ("16UC1", 2, depth.millimeters().flat_map(u16::to_le_bytes).collect()),
-    };
-    msg::Image {
-        header,
-        height: size.height as u32,
-        width: size.width as u32,
-        encoding: encoding.to_owned(),
-        is_bigendian: 0,
-        step: bytes * size.width as u32,
-        data,
+    match encoding {
+        DepthEncoding::Meters => {
+            let pixels = into.image(header, size, "32FC1", 4 * size.width);
+            put_floats(pixels, depth.meters().iter().copied());
+        }
+        DepthEncoding::Millimeters => {
+            let pixels = into.image(header, size, "16UC1", 2 * size.width).as_chunks_mut().0;
+            pixels.iter_mut().zip(depth.millimeters()).for_each(|(two, value)| *two = value.to_le_bytes());
+        }
     }
 }
 
@@ -166,71 +169,59 @@ pub fn known_depth(reference: &msg::Image, image: Size) -> Result<Vec<Known>, St
     Ok(all.into_iter().step_by(every).collect())
 }
 
-/// Tokens as `32FC1`, one a row; taps one below the other.
-pub fn tokens_message(
-    header: Header,
+/// Writes tokens as an image of `32FC1`, one a row; taps one below the other.
+pub fn write_tokens(
+    into: &mut Written,
+    header: Header<'_>,
     taps: &[FeatureMap],
     part: impl Fn(&FeatureMap) -> &[f32],
-) -> msg::Image {
+) {
     let dim = taps.first().map_or(1, |tap| tap.dim).max(1);
     let count: usize = taps.iter().map(|tap| part(tap).len()).sum();
-    msg::Image {
-        header,
-        height: (count / dim) as u32,
-        width: dim as u32,
-        encoding: "32FC1".to_owned(),
-        is_bigendian: 0,
-        step: 4 * dim as u32,
-        data: little_endian(taps.iter().flat_map(part).copied(), count),
-    }
+    let bytes = into.image(header, Size { width: dim, height: count / dim }, "32FC1", 4 * dim);
+    put_floats(bytes, taps.iter().flat_map(part).copied());
 }
 
-/// `rgb8`, tightly packed.
-pub fn color_message(header: Header, size: Size, rgb: &[u8]) -> msg::Image {
-    msg::Image {
-        header,
-        height: size.height as u32,
-        width: size.width as u32,
-        encoding: "rgb8".to_owned(),
-        is_bigendian: 0,
-        step: 3 * size.width as u32,
-        data: rgb.to_vec(),
-    }
+/// Writes `rgb8`, tightly packed: three bytes for each pixel of `size`.
+pub fn write_color(into: &mut Written, header: Header<'_>, size: Size, rgb: &[u8]) {
+    let pixels = into.image(header, size, "rgb8", 3 * size.width);
+    pixels.iter_mut().zip(rgb).for_each(|(byte, value)| *byte = *value);
 }
 
-/// Bytes of one number of a point.
-const FIELD_BYTES: usize = 4;
-
-/// An organised cloud of a depth map, metres in the camera's optical frame, NaN where unknown; colours packed as PCL and rviz read
-/// them.
+/// Writes an organised cloud of a depth map, x, y, z and rgb: metres in the camera's optical frame, NaN where unknown; colours packed
+/// as PCL and rviz read them.
 ///
 /// # Errors
 /// When depth and rays are of different sizes.
-pub fn points_message(
-    header: Header,
+pub fn write_points(
+    into: &mut Written,
+    header: Header<'_>,
     rays: &Rays,
     depth: &DepthMap,
     rgb: &[u8],
-) -> Result<msg::PointCloud2, String> {
-    let size = depth.size();
-    let fields = ["x", "y", "z", "rgb"];
-    let mut data = Vec::with_capacity(FIELD_BYTES * fields.len() * size.area());
-    for (point, color) in rays.points(depth)?.zip(rgb.as_chunks::<3>().0) {
-        push_point(&mut data, point, *color);
-    }
-    Ok(cloud(header, size, &fields, data))
+) -> Result<(), String> {
+    let points = rays.points(depth)?;
+    into.cloud(header, depth.size(), CloudLayout { fields: &["x", "y", "z", "rgb"] }, |bytes| {
+        let bytes = bytes.as_chunks_mut::<4>().0.chunks_exact_mut(4);
+        for ((fields, point), [red, green, blue]) in bytes.zip(points).zip(rgb.as_chunks::<3>().0) {
+            let [x, y, z] = point.map(f32::to_le_bytes);
+            fields.copy_from_slice(&[x, y, z, [*blue, *green, *red, 0]]);
+        }
+        Ok(())
+    })
 }
 
-/// As [`points_message`], of a point map head: with its confidence, 0 to 1. Points of pixels that are `covered` are unknown.
+/// As [`write_points`], of a point map head: with its confidence, 0 to 1. Points of pixels that are `covered` are unknown.
 ///
 /// # Errors
 /// When colours or covered pixels are not as many as points.
-pub fn head_points_message(
-    header: Header,
+pub fn write_head_points(
+    into: &mut Written,
+    header: Header<'_>,
     head: &HeadPoints,
     rgb: &[u8],
     covered: Option<&[bool]>,
-) -> Result<msg::PointCloud2, String> {
+) -> Result<(), String> {
     let size = head.points().size();
     let (colors, marks) = (rgb.as_chunks::<3>().0, covered.unwrap_or(&[]));
     if colors.len() != size.area() || covered.is_some_and(|covered| covered.len() != size.area()) {
@@ -240,73 +231,34 @@ pub fn head_points_message(
             marks.len()
         ));
     }
-    let fields = ["x", "y", "z", "rgb", "confidence"];
-    let mut data = Vec::with_capacity(FIELD_BYTES * fields.len() * size.area());
-    for (index, (point, share)) in head.points().points().iter().zip(head.confidence().values()).enumerate() {
-        let is_covered = marks.get(index).copied().unwrap_or(false);
-        push_point(&mut data, if is_covered { [f32::NAN; 3] } else { *point }, colors[index]);
-        data.extend_from_slice(&share.to_le_bytes());
-    }
-    Ok(cloud(header, size, &fields, data))
+    let fields = CloudLayout { fields: &["x", "y", "z", "rgb", "confidence"] };
+    into.cloud(header, size, fields, |bytes| {
+        let bytes = bytes.as_chunks_mut::<4>().0.chunks_exact_mut(5);
+        let points = head.points().points().iter().zip(head.confidence().values()).zip(colors);
+        for (index, (fields, ((point, share), [red, green, blue]))) in bytes.zip(points).enumerate() {
+            let is_covered = marks.get(index).copied().unwrap_or(false);
+            let [x, y, z] = if is_covered { [f32::NAN; 3] } else { *point }.map(f32::to_le_bytes);
+            fields.copy_from_slice(&[x, y, z, [*blue, *green, *red, 0], share.to_le_bytes()]);
+        }
+        Ok(())
+    })
 }
 
-fn push_point(data: &mut Vec<u8>, point: [f32; 3], [red, green, blue]: [u8; 3]) {
-    point.iter().for_each(|value| data.extend_from_slice(&value.to_le_bytes()));
-    data.extend_from_slice(&[blue, green, red, 0]);
-}
-
-/// An organised cloud of float32 fields.
-fn cloud(header: Header, size: Size, fields: &[&str], data: Vec<u8>) -> msg::PointCloud2 {
-    let field = |(index, name): (usize, &&str)| msg::PointField {
-        name: (*name).to_owned(),
-        offset: (FIELD_BYTES * index) as u32,
-        datatype: msg::PointField::FLOAT32 as u8,
-        count: 1,
-    };
-    let step = FIELD_BYTES * fields.len();
-    msg::PointCloud2 {
-        header,
-        height: size.height as u32,
-        width: size.width as u32,
-        fields: fields.iter().enumerate().map(field).collect(),
-        is_bigendian: false,
-        point_step: step as u32,
-        row_step: (step * size.width) as u32,
-        data,
-        is_dense: false,
-    }
-}
-
-/// Confidences as `32FC1`, 0 to 1, NaN where the head does not say.
-pub fn confidence_message(header: Header, confidence: &ConfidenceMap) -> msg::Image {
+/// Writes confidences as `32FC1`, 0 to 1, NaN where the head does not say.
+pub fn write_confidence(into: &mut Written, header: Header<'_>, confidence: &ConfidenceMap) {
     let size = confidence.size();
-    msg::Image {
-        header,
-        height: size.height as u32,
-        width: size.width as u32,
-        encoding: "32FC1".to_owned(),
-        is_bigendian: 0,
-        step: 4 * size.width as u32,
-        data: little_endian(confidence.values().iter().copied(), size.area()),
-    }
+    put_floats(into.image(header, size, "32FC1", 4 * size.width), confidence.values().iter().copied());
 }
 
-/// Label ids, tightly packed: `mono8` for up to 256 classes, else `mono16`.
-pub fn segmentation_message(header: Header, map: &LabelMap, classes: usize) -> msg::Image {
+/// Writes label ids, tightly packed: `mono8` for up to 256 classes, else `mono16`.
+pub fn write_segmentation(into: &mut Written, header: Header<'_>, map: &LabelMap, classes: usize) {
     let size = map.size();
-    let (encoding, bytes, data) = if classes <= 256 {
-        ("mono8", 1, map.labels().iter().map(|label| *label as u8).collect())
+    if classes <= 256 {
+        let pixels = into.image(header, size, "mono8", size.width);
+        pixels.iter_mut().zip(map.labels()).for_each(|(pixel, label)| *pixel = *label as u8);
     } else {
-        ("mono16", 2, map.labels().iter().flat_map(|label| label.to_le_bytes()).collect())
-    };
-    msg::Image {
-        header,
-        height: size.height as u32,
-        width: size.width as u32,
-        encoding: encoding.to_owned(),
-        is_bigendian: 0,
-        step: bytes * size.width as u32,
-        data,
+        let pixels = into.image(header, size, "mono16", 2 * size.width).as_chunks_mut().0;
+        pixels.iter_mut().zip(map.labels()).for_each(|(pixel, label)| *pixel = label.to_le_bytes());
     }
 }
 
@@ -318,7 +270,7 @@ mod tests {
     fn references_are_metres_or_millimetres_and_the_rest_is_refused() {
         let image = Size { width: 4, height: 2 };
         let reference = |encoding: &str, step: u32, data: Vec<u8>| msg::Image {
-            header: Header::default(),
+            header: r2r::std_msgs::msg::Header::default(),
             width: 2,
             height: 1,
             encoding: encoding.to_owned(),

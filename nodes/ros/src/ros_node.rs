@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::executor::{LocalPool, LocalSpawner};
-use r2r::{Publisher, QosProfile, WrappedTypesupport};
+use r2r::{Publisher, PublisherUntyped, QosProfile, WrappedTypesupport};
 
 use crate::clock::{ClockInput, RosClock};
 use crate::declare::Reference;
@@ -98,6 +98,20 @@ impl RosNode {
     ) -> Result<Publisher<T>> {
         let qos = self.qos(topic, Entity::Publisher, default)?;
         self.node.create_publisher(topic, qos.profile).with_context(|| topic.to_owned())
+    }
+
+    /// A publisher of messages that are serialised already, of a type such as `sensor_msgs/msg/Image`; as [`RosNode::publisher`].
+    ///
+    /// # Errors
+    /// When an override is refused, or the middleware refuses.
+    pub fn serialised_publisher(
+        &mut self,
+        topic: &str,
+        kind: &str,
+        default: QosProfile,
+    ) -> Result<PublisherUntyped> {
+        let qos = self.qos(topic, Entity::Publisher, default)?;
+        self.node.create_publisher_untyped(topic, kind, qos.profile).with_context(|| topic.to_owned())
     }
 
     /// Whether every override of a quality of service belongs to a topic; asked once when all topics are named.

@@ -37,6 +37,16 @@ impl Written {
         &self.bytes[..self.len]
     }
 
+    /// Whether nothing was written since it was made or cleared.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Forgets the message, not the memory.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
     /// Begins a `sensor_msgs/Image` and returns its pixels, rows `step` bytes apart and little endian, to be filled. What is not
     /// filled holds bytes of an earlier message.
     pub fn image(&mut self, header: Header<'_>, size: Size, encoding: &str, step: usize) -> &mut [u8] {

@@ -4,27 +4,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use calibration::CameraModel;
+use calibration::{CameraModel, Size};
 use control::ActionChunk;
 use network::PolicySpec;
 use perception::{
-    Decompressor, DepthMap, Engine, ImageView, ImpliedIntrinsics, Observation, Pipeline, PolicyError,
+    Decompressor, DepthMap, Engine, FeatureMap, ImageView, ImpliedIntrinsics, Observation, Pipeline,
+    PolicyError,
 };
 use r2r::sensor_msgs::msg::Image;
 use r2r::trajectory_msgs::msg::JointTrajectory;
 use robot::BodyMask;
 
 use super::acting::{Acting, ros_time};
-use super::inputs::{FrameIn, Picture};
+use super::inputs::{FrameIn, Message};
 use super::load::Loaded;
 use super::moment::Moments;
-use super::outputs::{Asked, Outputs, Results};
+use super::outputs::{Asked, Outputs, Results, Spare};
 use super::scale::{self, Told};
 use super::settings::Settings;
 use super::setup::{Cameras, Setup};
 use super::statistics::{Fault, Statistics};
 use crate::action_chunk;
 use crate::body::Body;
+use crate::cdr::Header;
 use crate::convert;
 use crate::latest::Latest;
 use crate::rosout::Logger;
@@ -56,6 +58,7 @@ pub struct Inference<E: Engine> {
     settings: Settings,
     moments: Moments,
     cameras: Vec<Camera>,
+    spare: Arc<Spare>,
     body: Option<Arc<Body>>,
     acting: Acting,
     logger: Logger,
@@ -86,6 +89,7 @@ impl<E: Engine> Inference<E> {
         outputs: &[Outputs],
         statistics: &[Statistics],
         moments: Moments,
+        spare: Arc<Spare>,
         logger: Logger,
     ) -> Self {
         let camera = |((name, outputs), statistics): ((&String, &Outputs), &Statistics)| Camera {
@@ -102,7 +106,7 @@ impl<E: Engine> Inference<E> {
         let cameras = cameras.iter().zip(outputs).zip(statistics).map(camera).collect();
         let Loaded { mut pipeline, settings, .. } = loaded;
         pipeline.set_far_policy(settings.far);
-        Self { pipeline, settings, moments, cameras, body: None, acting: Acting::default(), logger }
+        Self { pipeline, settings, moments, cameras, spare, body: None, acting: Acting::default(), logger }
     }
 
     /// Lets a policy act by what is known of the robot.
@@ -123,28 +127,39 @@ impl<E: Engine> Inference<E> {
             let camera = &mut self.cameras[index];
             let asked = camera.outputs.asked();
             camera.statistics.asked(asked.anything());
-            let stamp = convert::stamp(&frame.picture.header().stamp);
+            let stamp = frame.picture.stamp();
             if !asked.anything() || self.moments.is_past(frame.moment, stamp) {
                 continue;
             }
-            match self.infer(index, &frame, asked) {
-                Ok(messages) => {
-                    if results.put(index, messages).is_some() {
+            let mut messages = self.spare.take();
+            match self.infer(index, &frame, asked, &mut messages) {
+                Ok(()) => {
+                    if let Some(replaced) = results.put(index, messages) {
                         self.cameras[index].statistics.replaced();
+                        self.spare.give(replaced);
                     }
                 }
-                Err(error) => self.cameras[index].report(&frame, &error, &self.logger),
+                Err(error) => {
+                    self.cameras[index].report(&frame, &error, &self.logger);
+                    self.spare.give(messages);
+                }
             }
         }
     }
 
-    fn infer(&mut self, index: usize, frame: &FrameIn, asked: Asked) -> Result<Results, FrameError> {
+    fn infer(
+        &mut self,
+        index: usize,
+        frame: &FrameIn,
+        asked: Asked,
+        results: &mut Results,
+    ) -> Result<(), FrameError> {
         let camera = &mut self.cameras[index];
         let unreadable = |error: &dyn std::fmt::Display| FrameError::new(Fault::Image, error);
-        let image = match &frame.picture {
-            Picture::Raw(message) => convert::image(message).map_err(|error| unreadable(&error))?,
-            Picture::Compressed(message) => {
-                let decoded = camera.decompressor.decode(&message.format, &message.data);
+        let image = match frame.picture.message().map_err(|error| unreadable(&error))? {
+            Message::Raw(message) => convert::image(&message).map_err(|error| unreadable(&error))?,
+            Message::Compressed(message) => {
+                let decoded = camera.decompressor.decode(message.format, message.data);
                 decoded.map_err(|error| unreadable(&error))?
             }
         };
@@ -163,7 +178,7 @@ impl<E: Engine> Inference<E> {
         let reference = self.settings.anchor.and_then(|_| scale::reference(frame, &mut camera.reference));
         let known = reference.map(|reference| scale::known(&reference, image_size)).transpose();
         let (known, unread) = known.map_or_else(|reason| (None, Some(reason)), |known| (known, None));
-        setup.view.expect(convert::stamp(&frame.picture.header().stamp), known.unwrap_or_default());
+        setup.view.expect(frame.picture.stamp(), known.unwrap_or_default());
         let resets = self.acting.resets();
         if std::mem::replace(&mut camera.resets, resets) != resets {
             setup.view.reset_policy();
@@ -171,7 +186,7 @@ impl<E: Engine> Inference<E> {
         let started = Instant::now();
         let asking =
             Asking { asked, settings: &self.settings, body: self.body.as_deref(), acting: &self.acting };
-        let computed = compute(&mut self.pipeline, setup, &image, frame, &asking)?;
+        let computed = compute(&mut self.pipeline, setup, &image, frame, &asking, results)?;
         camera.statistics.computed(started.elapsed());
         let told = asked.wanted(self.pipeline.has_points()).depth;
         let told = told.then(|| Told::of(&self.pipeline, &setup.view, &camera.name));
@@ -186,7 +201,7 @@ impl<E: Engine> Inference<E> {
             camera.tell(told)?;
         }
         self.pipeline.engine().take_notices().iter().for_each(|notice| self.logger.warn(notice));
-        Ok(computed.results)
+        Ok(())
     }
 }
 
@@ -198,9 +213,8 @@ struct Asking<'a> {
     acting: &'a Acting,
 }
 
-/// What a frame gave.
+/// What a frame gave beside its messages.
 struct Computed {
-    results: Results,
     implied: Option<ImpliedIntrinsics>,
     /// Why there are no actions, when they were asked for.
     without_actions: Option<String>,
@@ -211,18 +225,19 @@ fn labels_json(labels: &[String]) -> String {
     serde_json::json!({ "schema": "pixio/labels/1", "labels": labels }).to_string()
 }
 
-/// The messages of one frame.
+/// Writes the messages of one frame.
 fn compute<E: Engine>(
     pipeline: &mut Pipeline<E>,
     setup: &mut Setup,
     image: &ImageView<'_>,
     frame: &FrameIn,
     asking: &Asking<'_>,
+    into: &mut Results,
 ) -> Result<Computed, FrameError> {
     let Asking { asked, settings, body, .. } = *asking;
     let broken = |error: &dyn std::fmt::Display| FrameError::new(Fault::Engine, error);
-    let header = || frame.picture.header().clone();
-    let stamp = convert::stamp(&frame.picture.header().stamp);
+    let header = frame.picture.header();
+    let stamp = header.stamp;
     let policy = pipeline.policy().filter(|_| asked.actions).map(|policy| policy.spec().clone());
     let state = policy.as_ref().map(|policy| asking.acting.state(policy, stamp));
     let known = state.as_ref().and_then(|state| state.as_deref().ok());
@@ -242,39 +257,56 @@ fn compute<E: Engine>(
         (Some(head), _, Some(rgb)) if asked.points => {
             let rgb = geometry.sampled(size, rgb.as_chunks::<3>().0);
             let covered = mask.as_ref().map(|mask| geometry.sampled(size, mask.covered()));
-            Some(convert::head_points_message(header(), head, rgb.as_flattened(), covered.as_deref()))
+            convert::write_head_points(&mut into.points, header, head, rgb.as_flattened(), covered.as_deref())
         }
         (None, Some(depth), Some(rgb)) if asked.points => {
-            Some(convert::points_message(header(), &setup.rays, depth, rgb))
+            convert::write_points(&mut into.points, header, &setup.rays, depth, rgb)
         }
-        _ => None,
+        _ => Ok(()),
     };
-    let points = points.transpose().map_err(|error| broken(&error))?;
-    let head = outputs.points.filter(|_| asked.confidence);
+    points.map_err(|error| broken(&error))?;
+    if let (Some(depth), true) = (depth, asked.depth) {
+        convert::write_depth(&mut into.depth, header, depth, settings.depth_encoding);
+    }
+    write_maps(&outputs, asked, (header, size, classes), into);
+    if let Some(taps) = outputs.features.map(|taps| settings.taps.chosen(taps)) {
+        write_features(taps, asked, header, into);
+    }
     // Nothing metric goes out for a frame without metres.
     let info = asked.camera_info && outputs.relative.is_none();
-    let depth = depth.filter(|_| asked.depth);
-    let color = outputs.color.filter(|_| asked.color);
-    let taps = outputs.features.map(|taps| settings.taps.chosen(taps));
-    let tokens = |wanted: bool, part: fn(&perception::FeatureMap) -> &[f32]| {
-        taps.filter(|_| wanted).map(|taps| convert::tokens_message(header(), taps, part))
-    };
-    let (actions, without_actions) = actions(outputs.policy, policy.as_ref(), state);
-    let results = Results {
-        moment: frame.moment,
-        stamp,
-        depth: depth.map(|depth| convert::depth_message(header(), depth, settings.depth_encoding)),
-        camera_info: info.then(|| convert::rectified_camera_message(header(), &setup.camera)),
-        color: color.map(|rgb| convert::color_message(header(), size, rgb)),
-        points,
-        confidence: head.map(|head| convert::confidence_message(header(), head.confidence())),
-        segmentation: outputs.segmentation.map(|map| convert::segmentation_message(header(), map, classes)),
-        actions,
-        class_tokens: tokens(asked.class_tokens, perception::FeatureMap::class),
-        patches: tokens(asked.patches, perception::FeatureMap::patches),
-    };
+    into.camera_info = info.then(|| convert::rectified_camera_message(header, &setup.camera));
     let implied = outputs.points.and_then(|head| head.implied().copied());
-    Ok(Computed { results, implied, without_actions })
+    let (actions, without_actions) = actions(outputs.policy, policy.as_ref(), state);
+    (into.actions, into.moment, into.stamp) = (actions, frame.moment, stamp);
+    Ok(Computed { implied, without_actions })
+}
+
+/// Writes colour, confidence and segments.
+fn write_maps(
+    outputs: &perception::Outputs<'_>,
+    asked: Asked,
+    (header, size, classes): (Header<'_>, Size, usize),
+    into: &mut Results,
+) {
+    if let (Some(rgb), true) = (outputs.color, asked.color) {
+        convert::write_color(&mut into.color, header, size, rgb);
+    }
+    if let (Some(head), true) = (outputs.points, asked.confidence) {
+        convert::write_confidence(&mut into.confidence, header, head.confidence());
+    }
+    if let Some(map) = outputs.segmentation {
+        convert::write_segmentation(&mut into.segmentation, header, map, classes);
+    }
+}
+
+/// Writes the tokens of the chosen taps.
+fn write_features(taps: &[FeatureMap], asked: Asked, header: Header<'_>, into: &mut Results) {
+    if asked.class_tokens {
+        convert::write_tokens(&mut into.class_tokens, header, taps, FeatureMap::class);
+    }
+    if asked.patches {
+        convert::write_tokens(&mut into.patches, header, taps, FeatureMap::patches);
+    }
 }
 
 /// The message of a policy's actions, or why there is none.
@@ -297,7 +329,7 @@ fn actions(
 /// The pixels that the robot's body covers.
 fn mask(body: &Body, camera: &CameraModel, frame: &FrameIn) -> Result<BodyMask, FrameError> {
     let header = frame.picture.header();
-    let mask = body.mask(camera, &header.frame_id, convert::stamp(&header.stamp));
+    let mask = body.mask(camera, header.frame_id, header.stamp);
     mask.map_err(|reason| FrameError::new(Fault::Body, reason))
 }
 
@@ -330,7 +362,7 @@ impl Camera {
         let throttle = self.logged.entry(kind).or_insert_with(|| Throttle::new(LOG_PERIOD));
         let Some(suppressed) = throttle.ready(Instant::now()) else { return };
         let more = if suppressed == 0 { String::new() } else { format!(" ({suppressed} more not logged)") };
-        let stamp = convert::stamp(&frame.picture.header().stamp);
+        let stamp = frame.picture.stamp();
         let (topic, reason) = (&frame.topic, &error.reason);
         let name = if self.name.is_empty() { String::new() } else { format!("camera {}: ", self.name) };
         logger.error(format!("{name}image stamped {stamp} of {topic}: {reason}{more}"));

@@ -7,14 +7,14 @@ use anyhow::{Context, Result};
 use futures::future::{AbortHandle, abortable};
 use futures::task::LocalSpawnExt;
 use futures::{FutureExt, Stream, StreamExt};
+use perception::Stamp;
 use r2r::QosProfile;
 use r2r::qos::ReliabilityPolicy;
-use r2r::sensor_msgs::msg::{CameraInfo, CompressedImage, Image};
-use r2r::std_msgs::msg::Header;
+use r2r::sensor_msgs::msg::{CameraInfo, Image};
 
 use super::moment::{Moment, Moments};
-use super::statistics::Statistics;
-use crate::convert;
+use super::statistics::{Fault, Statistics};
+use crate::cdr::{CompressedImageView, Header, ImageMessageView, ReadError};
 use crate::latest::Latest;
 use crate::names::resolve;
 use crate::qos::{Entity, Qos};
@@ -28,19 +28,61 @@ const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
 /// How often a camera's jumps are logged.
 const LOG_PERIOD: Duration = Duration::from_secs(5);
 
-/// An image as it came.
-pub enum Picture {
-    Raw(Image),
-    Compressed(CompressedImage),
+/// An image as it came, serialised; stamp and frame are read, the rest is where it is used.
+pub struct Picture {
+    bytes: Vec<u8>,
+    compressed: bool,
+    stamp: Stamp,
+    frame_id: Arc<str>,
+}
+
+/// What a [`Picture`] holds.
+pub enum Message<'a> {
+    Raw(ImageMessageView<'a>),
+    Compressed(CompressedImageView<'a>),
 }
 
 impl Picture {
-    /// Stamp and frame.
-    pub fn header(&self) -> &Header {
-        match self {
-            Self::Raw(image) => &image.header,
-            Self::Compressed(image) => &image.header,
+    /// A picture of this message; `last` is the frame of the one before, which most have too.
+    ///
+    /// # Errors
+    /// When the bytes are no such message.
+    fn new(bytes: Vec<u8>, compressed: bool, last: &mut Arc<str>) -> Result<Self, ReadError> {
+        let header = match read(&bytes, compressed)? {
+            Message::Raw(image) => image.header,
+            Message::Compressed(image) => image.header,
+        };
+        if **last != *header.frame_id {
+            *last = header.frame_id.into();
         }
+        let stamp = header.stamp;
+        Ok(Self { bytes, compressed, stamp, frame_id: last.clone() })
+    }
+
+    /// When it was taken.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// Stamp and frame.
+    pub fn header(&self) -> Header<'_> {
+        Header { stamp: self.stamp, frame_id: &self.frame_id }
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// None: it was read before.
+    pub fn message(&self) -> Result<Message<'_>, ReadError> {
+        read(&self.bytes, self.compressed)
+    }
+}
+
+fn read(bytes: &[u8], compressed: bool) -> Result<Message<'_>, ReadError> {
+    if compressed {
+        CompressedImageView::read(bytes).map(Message::Compressed)
+    } else {
+        ImageMessageView::read(bytes).map(Message::Raw)
     }
 }
 
@@ -208,14 +250,10 @@ impl Inputs {
             (false, false) => profile.best_effort(),
         };
         let name = name.clone();
-        let put = input.putting(index, frames, moments, ros.logger.clone());
-        let handle = if self.compressed {
-            let stream = ros.node.subscribe::<CompressedImage>(&name, profile).context(name)?;
-            each(ros, stream.map(Picture::Compressed), put)?
-        } else {
-            let stream = ros.node.subscribe::<Image>(&name, profile).context(name)?;
-            each(ros, stream.map(Picture::Raw), put)?
-        };
+        let put = input.putting(index, self.compressed, frames, moments, ros.logger.clone());
+        let kind = if self.compressed { "sensor_msgs/msg/CompressedImage" } else { "sensor_msgs/msg/Image" };
+        let stream = ros.node.subscribe_raw(&name, kind, profile).context(name)?;
+        let handle = each(ros, stream, put)?;
         input.subscribed = Some((reliable, handle));
         Ok(())
     }
@@ -226,16 +264,28 @@ impl Input {
     fn putting(
         &self,
         index: usize,
+        compressed: bool,
         frames: Arc<Latest<FrameIn>>,
         moments: Moments,
         logger: Logger,
-    ) -> impl FnMut(Picture) + use<> {
+    ) -> impl FnMut(Vec<u8>) + use<> {
         let (infos, statistics) = (self.newest_info.clone(), self.statistics.clone());
         let reference = self.newest_reference.clone();
         let (topic, info_topic) = (self.image.resolved.clone(), self.info.resolved.clone());
-        let mut back = Throttle::new(LOG_PERIOD);
-        move |picture: Picture| {
-            let stamp = convert::stamp(&picture.header().stamp);
+        let (mut back, mut unread) = (Throttle::new(LOG_PERIOD), Throttle::new(LOG_PERIOD));
+        let mut frame_id: Arc<str> = "".into();
+        move |bytes: Vec<u8>| {
+            let picture = match Picture::new(bytes, compressed, &mut frame_id) {
+                Ok(picture) => picture,
+                Err(error) => {
+                    statistics.fault(Fault::Image, &error.to_string());
+                    if unread.ready(Instant::now()).is_some() {
+                        logger.error(format!("{topic}: {error}"));
+                    }
+                    return;
+                }
+            };
+            let stamp = picture.stamp();
             // Results keep the order in which images arrived; only what was counted of the old time is forgotten.
             if statistics.arrived(stamp) && back.ready(Instant::now()).is_some() {
                 logger.warn(format!("{topic}: stamps went back to {stamp}"));

@@ -38,7 +38,7 @@ use inference::Inference;
 use inputs::{FrameIn, Inputs};
 use load::{About, Loaded, load};
 use moment::Moments;
-use outputs::{Outputs, Publishing, Results};
+use outputs::{Outputs, Publishing, Results, Spare};
 use statistics::Statistics;
 
 /// How often jumps of ROS time are logged.
@@ -230,17 +230,25 @@ where
         let count = self.cameras.len();
         let (frames, results) = (Arc::new(Latest::new(count)), Arc::new(Latest::new(count)));
         self.about = Some(loaded.about.clone());
-        let moments = self.moments.clone();
+        let (moments, spare) = (self.moments.clone(), Arc::new(Spare::new(count)));
         let (outputs, statistics) = (&self.outputs, &self.statistics);
-        let inference =
-            Inference::new(loaded, &self.cameras, outputs, statistics, moments, ros.logger.clone())
-                .without_body(self.body.clone())
-                .acting(self.acting.clone());
+        let inference = Inference::new(
+            loaded,
+            &self.cameras,
+            outputs,
+            statistics,
+            moments,
+            spare.clone(),
+            ros.logger.clone(),
+        )
+        .without_body(self.body.clone())
+        .acting(self.acting.clone());
         let (frames_in, results_out) = (frames.clone(), results.clone());
         let infer = thread::spawn(move || inference.run(&frames_in, &results_out));
         let publishing = Publishing {
             outputs: self.outputs.clone(),
             statistics: self.statistics.clone(),
+            spare,
             moments: self.moments.clone(),
             clock: ros.clock.clone(),
             logger: ros.logger.clone(),

@@ -1,49 +1,98 @@
 //! Publishers of one camera's results.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use anyhow::Result;
 use perception::{Stamp, Wanted};
-use r2r::sensor_msgs::msg::{CameraInfo, Image, PointCloud2};
+use r2r::sensor_msgs::msg::CameraInfo;
 use r2r::std_msgs::msg::String as Text;
 use r2r::trajectory_msgs::msg::JointTrajectory;
-use r2r::{Publisher, QosProfile, WrappedTypesupport};
+use r2r::{Publisher, PublisherUntyped, QosProfile, WrappedTypesupport};
 
 use super::moment::{Moment, Moments};
 use super::statistics::Statistics;
+use crate::cdr::Written;
 use crate::clock::RosClock;
 use crate::latest::Latest;
 use crate::ros_node::RosNode;
 use crate::rosout::Logger;
 
-/// The messages of one frame; present is what has subscribers.
+/// Types of the large messages.
+const IMAGE: &str = "sensor_msgs/msg/Image";
+const CLOUD: &str = "sensor_msgs/msg/PointCloud2";
+
+/// The messages of one frame, serialised where they are large; those that nobody subscribed to are empty.
 #[derive(Debug, Default)]
 pub struct Results {
     /// When its frame came.
     pub moment: Moment,
     pub stamp: Stamp,
-    pub depth: Option<Image>,
+    pub depth: Written,
     pub camera_info: Option<CameraInfo>,
-    pub color: Option<Image>,
-    pub points: Option<PointCloud2>,
-    pub confidence: Option<Image>,
-    pub segmentation: Option<Image>,
+    pub color: Written,
+    pub points: Written,
+    pub confidence: Written,
+    pub segmentation: Written,
     pub actions: Option<JointTrajectory>,
-    pub class_tokens: Option<Image>,
-    pub patches: Option<Image>,
+    pub class_tokens: Written,
+    pub patches: Written,
+}
+
+impl Results {
+    /// For another frame: forgets the messages, not their memory.
+    fn clear(&mut self) {
+        let Self { depth, color, points, confidence, segmentation, class_tokens, patches, .. } = self;
+        let written = [depth, color, points, confidence, segmentation, class_tokens, patches];
+        written.into_iter().for_each(Written::clear);
+        (self.camera_info, self.actions) = (None, None);
+    }
+}
+
+/// Results that were published or replaced, to be written again: the large messages of a steady stream allocate nothing.
+#[derive(Debug)]
+pub struct Spare {
+    results: Mutex<Vec<Results>>,
+    most: usize,
+}
+
+impl Spare {
+    /// For so many cameras: one frame being written, one waiting for each, one being published.
+    pub fn new(cameras: usize) -> Self {
+        Self { results: Mutex::default(), most: cameras + 2 }
+    }
+
+    /// Empty results.
+    pub fn take(&self) -> Results {
+        self.lock().pop().unwrap_or_default()
+    }
+
+    /// Gives results back.
+    pub fn give(&self, mut results: Results) {
+        results.clear();
+        let mut spare = self.lock();
+        if spare.len() < self.most {
+            spare.push(results);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Results>> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The publishers of one camera.
 #[derive(Clone)]
 pub struct Outputs {
-    depth: Publisher<Image>,
+    depth: PublisherUntyped,
     camera_info: Publisher<CameraInfo>,
-    color: Publisher<Image>,
-    points: Publisher<PointCloud2>,
-    confidence: Publisher<Image>,
-    segmentation: Publisher<Image>,
+    color: PublisherUntyped,
+    points: PublisherUntyped,
+    confidence: PublisherUntyped,
+    segmentation: PublisherUntyped,
     labels: Publisher<Text>,
     actions: Publisher<JointTrajectory>,
-    class_tokens: Publisher<Image>,
-    patches: Publisher<Image>,
+    class_tokens: PublisherUntyped,
+    patches: PublisherUntyped,
     features_info: Publisher<Text>,
     scale: Publisher<Text>,
 }
@@ -88,34 +137,39 @@ impl Outputs {
         let private = if camera.is_empty() { "~".to_owned() } else { format!("~/{camera}") };
         // Reliable, the newest only: reliable and best-effort subscribers both match.
         let qos = || QosProfile::default().keep_last(1).reliable();
+        let mut serialised =
+            |topic: &str, kind: &str| ros.serialised_publisher(&format!("{private}/{topic}"), kind, qos());
         Ok(Self {
-            depth: ros.publisher(&format!("{private}/depth/image_rect"), qos())?,
+            depth: serialised("depth/image_rect", IMAGE)?,
+            color: serialised("color/image_rect", IMAGE)?,
+            points: serialised("points", CLOUD)?,
+            class_tokens: serialised("features/cls", IMAGE)?,
+            patches: serialised("features/patches", IMAGE)?,
             camera_info: ros.publisher(&format!("{private}/depth/camera_info"), qos())?,
-            color: ros.publisher(&format!("{private}/color/image_rect"), qos())?,
-            points: ros.publisher(&format!("{private}/points"), qos())?,
-            confidence: ros.publisher(&format!("{private}/confidence"), qos())?,
-            segmentation: ros.publisher(&format!("{private}/segmentation"), qos())?,
+            confidence: serialised("confidence", IMAGE)?,
+            segmentation: serialised("segmentation", IMAGE)?,
             labels: ros.publisher(&format!("{private}/segmentation/labels"), qos().transient_local())?,
             actions: ros.publisher(&format!("{private}/action_chunk"), qos())?,
-            class_tokens: ros.publisher(&format!("{private}/features/cls"), qos())?,
-            patches: ros.publisher(&format!("{private}/features/patches"), qos())?,
             features_info: ros.publisher(&format!("{private}/features/info"), qos().transient_local())?,
             scale: ros.publisher(&format!("{private}/depth/scale"), qos().transient_local())?,
         })
     }
 
-    /// What has subscribers.
+    /// What has subscribers. A count that cannot be had counts as someone: better a frame too many than none.
     pub fn asked(&self) -> Asked {
+        let has = |publisher: &PublisherUntyped| {
+            publisher.get_inter_process_subscription_count().map_or(true, |count| count > 0)
+        };
         Asked {
-            depth: has_subscribers(&self.depth),
+            depth: has(&self.depth),
             camera_info: has_subscribers(&self.camera_info),
-            color: has_subscribers(&self.color),
-            points: has_subscribers(&self.points),
-            confidence: has_subscribers(&self.confidence),
-            segmentation: has_subscribers(&self.segmentation),
+            color: has(&self.color),
+            points: has(&self.points),
+            confidence: has(&self.confidence),
+            segmentation: has(&self.segmentation),
             actions: has_subscribers(&self.actions),
-            class_tokens: has_subscribers(&self.class_tokens),
-            patches: has_subscribers(&self.patches),
+            class_tokens: has(&self.class_tokens),
+            patches: has(&self.patches),
         }
     }
 
@@ -136,24 +190,27 @@ impl Outputs {
 
     fn publish(&self, results: &Results) -> r2r::Result<()> {
         // A robot waits for its actions, and for nothing else.
-        send(&self.actions, results.actions.as_ref())?;
+        if let Some(actions) = &results.actions {
+            self.actions.publish(actions)?;
+        }
         // The info goes first, so that whoever pairs by stamp has it when the image comes.
-        send(&self.camera_info, results.camera_info.as_ref())?;
-        send(&self.color, results.color.as_ref())?;
-        send(&self.depth, results.depth.as_ref())?;
-        send(&self.points, results.points.as_ref())?;
-        send(&self.confidence, results.confidence.as_ref())?;
-        send(&self.segmentation, results.segmentation.as_ref())?;
-        send(&self.class_tokens, results.class_tokens.as_ref())?;
-        send(&self.patches, results.patches.as_ref())
+        if let Some(info) = &results.camera_info {
+            self.camera_info.publish(info)?;
+        }
+        send(&self.color, &results.color)?;
+        send(&self.depth, &results.depth)?;
+        send(&self.points, &results.points)?;
+        send(&self.confidence, &results.confidence)?;
+        send(&self.segmentation, &results.segmentation)?;
+        send(&self.class_tokens, &results.class_tokens)?;
+        send(&self.patches, &results.patches)
     }
 }
 
-fn send<T: WrappedTypesupport + 'static>(publisher: &Publisher<T>, message: Option<&T>) -> r2r::Result<()> {
-    message.map_or(Ok(()), |message| publisher.publish(message))
+fn send(publisher: &PublisherUntyped, message: &Written) -> r2r::Result<()> {
+    if message.is_empty() { Ok(()) } else { publisher.publish_raw(message.bytes()) }
 }
 
-/// A count that cannot be had counts as someone: better a frame too many than none.
 fn has_subscribers<T: WrappedTypesupport + 'static>(publisher: &Publisher<T>) -> bool {
     publisher.get_inter_process_subscription_count().map_or(true, |count| count > 0)
 }
@@ -162,6 +219,7 @@ fn has_subscribers<T: WrappedTypesupport + 'static>(publisher: &Publisher<T>) ->
 pub struct Publishing {
     pub outputs: Vec<Outputs>,
     pub statistics: Vec<Statistics>,
+    pub spare: Arc<Spare>,
     pub moments: Moments,
     pub clock: RosClock,
     pub logger: Logger,
@@ -172,12 +230,14 @@ impl Publishing {
     pub fn run(&self, results: &Latest<Results>) {
         while let Some((camera, results)) = results.take() {
             if self.moments.is_past(results.moment, results.stamp) {
+                self.spare.give(results);
                 continue;
             }
             match self.outputs[camera].publish(&results) {
                 Ok(()) => self.statistics[camera].published(results.stamp, self.clock.nanoseconds()),
                 Err(error) => self.logger.error(format!("cannot publish: {error}")),
             }
+            self.spare.give(results);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use calibration::Size;
 use perception::scale::{Affine, AnchorState, Known, ScaleMode, Scaling};
-use perception::{CameraView, Engine, Pipeline};
+use perception::{CameraView, Engine, Pipeline, Stamp};
 use r2r::sensor_msgs::msg::Image;
 use serde_json::json;
 
@@ -95,8 +95,7 @@ impl Told {
 /// The newest reference of a frame's camera, where it speaks of the frame's moment and was not used before.
 pub fn reference(frame: &FrameIn, used: &mut Option<Arc<Image>>) -> Option<Arc<Image>> {
     let reference = newest(&frame.reference)?;
-    let stamps = [&reference.header.stamp, &frame.picture.header().stamp]
-        .map(|time| convert::stamp(time).nanoseconds());
+    let stamps = [convert::stamp(&reference.header.stamp), frame.picture.stamp()].map(Stamp::nanoseconds);
     let apart = stamps[0].abs_diff(stamps[1]) as f64 * 1e-9;
     let is_new = used.as_ref().is_none_or(|used| !Arc::ptr_eq(used, &reference));
     (is_new && apart <= SAME_MOMENT_SECS).then(|| used.insert(reference).clone())

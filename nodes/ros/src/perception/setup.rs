@@ -60,12 +60,12 @@ impl Cameras {
         let info = frame.info.as_ref().ok_or_else(|| {
             FrameError::new(Fault::CameraInfo, format!("no camera_info has come yet on {}", frame.info_topic))
         })?;
-        let frame_id = &frame.picture.header().frame_id;
+        let frame_id = frame.picture.header().frame_id;
         let same =
-            |made: &Made| made.frame_id == *frame_id && made.size == size && same_camera(&made.info, info);
+            |made: &Made| made.frame_id == frame_id && made.size == size && same_camera(&made.info, info);
         let is_new = !self.current.as_ref().is_some_and(|(made, _)| same(made));
         if is_new {
-            let made = Made { info: info.clone(), frame_id: frame_id.clone(), size };
+            let made = Made { info: info.clone(), frame_id: frame_id.to_owned(), size };
             // The old one goes first: two of them may not fit into memory.
             self.current = None;
             let setup = self.make(name, &made, pipeline, settings);
