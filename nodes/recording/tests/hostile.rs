@@ -129,7 +129,8 @@ fn damaged_datasets_are_refused_or_read() {
             for source in &all {
                 let copy = root.join(source.strip_prefix(&original).unwrap());
                 std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
-                let bytes = if source == path { damaged(&whole, case) } else { std::fs::read(source).unwrap() };
+                let bytes =
+                    if source == path { damaged(&whole, case) } else { std::fs::read(source).unwrap() };
                 std::fs::write(copy, bytes).unwrap();
             }
             use_dataset(&root);
@@ -153,7 +154,8 @@ fn damaged_bags_are_refused_or_read() {
         for case in 0..CASES {
             std::fs::write(&path, damaged(&whole, case)).unwrap();
             let _ = check_bag(&original, |_| ());
-            let _ = BagReader::open(&original).map(|reader| reader.messages().map(|all| all.take(10_000).count()));
+            let _ = BagReader::open(&original)
+                .map(|reader| reader.messages().map(|all| all.take(10_000).count()));
             let made = folder.path().join("made");
             let _ = recover_bag(&original, &made.join("bag"), Distro::Jazzy, BTreeMap::new());
             let _ = conversion.run(std::slice::from_ref(&original), &made.join("set"), |_| ());

@@ -29,7 +29,7 @@ pub enum ConvertError {
         /// The bag.
         bag: PathBuf,
         /// What does not fit.
-        problem: RowsError,
+        problem: Box<RowsError>,
     },
     /// The contract of a bag is none.
     #[error("{}: {problem}", .bag.display())]

@@ -158,7 +158,7 @@ impl BagsToDataset {
         bag: &Path,
         episode: &mut OpenEpisode,
     ) -> Result<(Vec<Failure>, u64, Vec<String>), ConvertError> {
-        let refuse = |problem| ConvertError::Rows { bag: bag.to_owned(), problem };
+        let refuse = |problem| ConvertError::Rows { bag: bag.to_owned(), problem: Box::new(problem) };
         let mut rows = BagRows::new(reader, &self.contract).map_err(refuse)?;
         let (mut unusable, mut problems) = (0, Vec::new());
         loop {
