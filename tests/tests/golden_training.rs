@@ -107,7 +107,7 @@ fn compare(
     network: &str,
     graph: Graph,
     parameters: &Parameters,
-    part: &(impl Part + Sync),
+    part: &impl Part,
     rename: impl Fn(&str) -> String,
 ) -> step::Outcome {
     let program = Program::new(graph, |_| true);

@@ -9,15 +9,15 @@ impl Numbers {
     pub fn of(seed: u64, purpose: &[u64]) -> Self {
         let mut numbers = Self(seed);
         for part in purpose {
-            let mixed = numbers.next() ^ part.wrapping_mul(0xd6e8_feb8_6659_fd93);
+            let mixed = numbers.bits() ^ part.wrapping_mul(0xd6e8_feb8_6659_fd93);
             numbers = Self(mixed);
         }
-        numbers.next();
+        numbers.bits();
         numbers
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -27,7 +27,7 @@ impl Numbers {
 
     /// A number from 0 to below 1.
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// A number from `low` to below `high`.
@@ -37,7 +37,7 @@ impl Numbers {
 
     /// An index below `count`, which is above 0.
     pub fn below(&mut self, count: usize) -> usize {
-        ((u128::from(self.next()) * count as u128) >> 64) as usize
+        ((u128::from(self.bits()) * count as u128) >> 64) as usize
     }
 
     /// A number of the normal distribution (Box and Muller 1958).

@@ -1,6 +1,8 @@
 //! From the bytes that came to the bytes that go, everything but the networks: nothing is allocated for a frame like the one
 //! before.
 
+#![allow(clippy::unwrap_used)]
+
 use calibration::{CameraModel, Distortion, Intrinsics, Size};
 use network::manifest::{ColourOrder, PreprocessingSpec, Resample};
 use perception::depth::DepthRange;
