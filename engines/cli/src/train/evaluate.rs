@@ -75,7 +75,7 @@ pub fn blind(training: &Pairs<u16>, pixels: usize) -> (f32, Vec<f32>) {
 
 fn median(values: &mut [u16]) -> Option<f32> {
     let middle = values.len() / 2;
-    (!values.is_empty()).then(|| f32::from(*values.select_nth_unstable(middle).1) * 1e-3)
+    (!values.is_empty()).then(|| f32::from(*values.select_nth_unstable(middle).1) / 1000.0)
 }
 
 /// Intersection over union of each class that appears, `(class, share)`, counted over all images.

@@ -88,7 +88,7 @@ mod tests {
         let schema = Schema::parse("t/msg/T", definition).unwrap();
         let message = schema.decode(&bytes).unwrap();
         let header = message.get("header").unwrap();
-        assert_eq!(header.get("sec").and_then(Value::uint), Some(7));
+        assert_eq!(header.get("sec").and_then(Value::number), Some(7.0));
         assert_eq!(header.get("nanosec").and_then(Value::uint), Some(9));
         assert_eq!(header.get("frame").and_then(Value::text), Some("base"));
         let values: Vec<f64> = message.get("values").and_then(Value::numbers).unwrap().iter().collect();
