@@ -8,7 +8,7 @@ from rcl_interfaces.msg import Log, ParameterEvent
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from conftest import BIN, camera_info, image, pixels
+from conftest import PATIENCE, BIN, camera_info, image, pixels
 from habits import describe, get_parameter, list_parameters, set_parameters, types
 
 NODE = "/perception_node"
@@ -105,16 +105,17 @@ def test_the_log_reaches_rosout_late_and_early(start, peer, bundle):
 
 @pytest.mark.parametrize(
     "parameters, reason",
-    [({"no_such_parameter": 1}, "no_such_parameter"), ({"autostart": True}, "bundle")],
+    [({"no_such_parameter": 1}, "no_such_parameter"), ({"autostart": True}, "/nowhere/model.toml")],
     ids=["refused before it has its habits", "refused when it starts"],
 )
 def test_last_words_reach_rosout(start, peer, parameters, reason):
     logs = []
     peer.node.create_subscription(Log, "/rosout", logs.append, LATCHED)
-    start("perception_node", {"bundle": "/nowhere", **parameters})
+    node = start("perception_node", {"bundle": "/nowhere", **parameters}, wait=None)
     fatal = lambda: [log for log in logs if log.name == "perception_node" and log.level == 50]
     peer.spin_until(fatal, "the reason for the end")
     assert len(fatal()) == 1 and reason in fatal()[0].msg
+    assert node.process.wait(timeout=PATIENCE) == 2
 
 
 @pytest.mark.parametrize("node", ["perception_node", "camera_node"])

@@ -171,14 +171,21 @@ fn spin(node: &mut r2r::Node, tasks: &mut LocalPool, how_long: Duration) {
 
 /// Whether a topic is what a perception node publishes: below a name that has `depth/image_rect` and `points` too.
 fn is_output<V>(name: &str, topics: &std::collections::HashMap<String, V>) -> bool {
-    ["/depth/image_rect", "/color/image_rect", "/confidence", "/features/cls", "/features/patches"]
-        .iter()
-        .filter_map(|end| name.strip_suffix(end))
-        .any(|owner| {
-            ["depth/image_rect", "depth/camera_info", "points"]
-                .iter()
-                .all(|other| topics.contains_key(&format!("{owner}/{other}")))
-        })
+    [
+        "/depth/image_rect",
+        "/color/image_rect",
+        "/confidence",
+        "/segmentation",
+        "/features/cls",
+        "/features/patches",
+    ]
+    .iter()
+    .filter_map(|end| name.strip_suffix(end))
+    .any(|owner| {
+        ["depth/image_rect", "depth/camera_info", "points"]
+            .iter()
+            .all(|other| topics.contains_key(&format!("{owner}/{other}")))
+    })
 }
 
 fn publishers(node: &r2r::Node, topic: &str) -> Result<Vec<Publisher>> {
@@ -312,6 +319,7 @@ mod tests {
         let names = ["/p/depth/image_rect", "/p/depth/camera_info", "/p/points", "/p/color/image_rect"];
         let topics = names.iter().map(|name| ((*name).to_owned(), ())).collect();
         assert!(is_output("/p/depth/image_rect", &topics) && is_output("/p/color/image_rect", &topics));
+        assert!(is_output("/p/segmentation", &topics) && !is_output("/camera/segmentation", &topics));
         assert!(!is_output("/camera/color/image_rect", &topics) && !is_output("/image", &topics));
     }
 }

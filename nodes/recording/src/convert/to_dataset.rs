@@ -100,7 +100,11 @@ impl BagsToDataset {
             }
             drop(sender);
             let committed = self.commit_all(bags, &writer, &made, &mut done);
+            // Nothing new is begun after a failure, and what is under way is waited for and thrown away.
             stop.store(true, Ordering::Relaxed);
+            for made in made.iter().filter_map(|(_, made)| made.ok()) {
+                let _ = made.episode.discard();
+            }
             committed
         })
     }
