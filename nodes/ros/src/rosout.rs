@@ -16,8 +16,11 @@ const WITH_ROSOUT: [&str; 4] = ["foxy", "galactic", "humble", "iron"];
 
 /// How long a node that ends waits for listeners.
 const DISCOVERY: Duration = Duration::from_millis(500);
-/// How long its last words may take to arrive.
-const DELIVERY: Duration = Duration::from_millis(20);
+/// How often it looks for them.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long its last words may take to arrive. We know the listener before it knows us, and r2r has no call that waits until all is
+/// acknowledged.
+const DELIVERY: Duration = Duration::from_millis(300);
 
 /// How serious a line is; numbers of `rcl_interfaces/msg/Log`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,7 +129,7 @@ impl Logger {
     pub fn last_words(&self, text: impl AsRef<str>) {
         let end = Instant::now() + DISCOVERY;
         while self.rosout.is_some() && !self.has_listeners() && Instant::now() < end {
-            std::thread::sleep(DELIVERY);
+            std::thread::sleep(LOOK);
         }
         self.log(Level::Fatal, text.as_ref(), Location::caller());
         if self.has_listeners() {
