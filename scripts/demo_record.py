@@ -7,7 +7,8 @@ import time
 import rclpy
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
+
+from peer import Peer
 
 PATIENCE = 300.0  # seconds of the wall clock for an answer or an episode
 AFTER = 1.25  # simulated seconds recorded after success
@@ -19,30 +20,15 @@ parser.add_argument("--task", required=True, help="a sentence")
 arguments = parser.parse_args()
 
 
-class Session:
+class Session(Peer):
     def __init__(self):
-        self.node = rclpy.create_node("demo_record")
+        super().__init__("demo_record", PATIENCE)
         self.now = 0.0
         self.node.create_subscription(Clock, "/clock", self.on_clock, 10)
         self.task = self.node.create_publisher(String, "/recorder_node/task", 1)
-        self.clients = {}
 
     def on_clock(self, message):
         self.now = message.clock.sec + 1e-9 * message.clock.nanosec
-
-    def until(self, condition, what):
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            if time.monotonic() > end:
-                raise SystemExit(f"demo-record: no {what} within {PATIENCE:.0f} s")
-            rclpy.spin_once(self.node, timeout_sec=0.05)
-
-    def ask(self, service):
-        client = self.clients.setdefault(service, self.node.create_client(Trigger, service))
-        self.until(client.service_is_ready, service)
-        answer = client.call_async(Trigger.Request())
-        self.until(answer.done, f"answer of {service}")
-        return answer.result()
 
     def sleep(self, seconds):
         end = self.now + seconds

@@ -15,8 +15,8 @@ from PIL import Image as Picture
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, PointCloud2
-from std_srvs.srv import Trigger
 
+from peer import Peer
 from pictures import array, depth_picture, points_picture
 
 PATIENCE = 600.0  # seconds of the wall clock
@@ -39,10 +39,10 @@ def stamp(message):
     return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
 
 
-class Watcher:
+class Watcher(Peer):
     def __init__(self):
-        self.node = rclpy.create_node("demo_robot")
-        self.now, self.frames, self.came, self.errors, self.ages, self.film, self.clients = 0, {}, {}, [], [], [], {}
+        super().__init__("demo_robot", PATIENCE)
+        self.now, self.frames, self.came, self.errors, self.ages, self.film = 0, {}, {}, [], [], []
         self.filming, self.points = False, None
         self.node.create_subscription(Clock, "/clock", self.on_clock, RELIABLE)
         parts = {"image": "/camera/image", "truth": "/camera/depth/image_rect", "depth": "/demo/perception_node/depth/image_rect"}
@@ -78,20 +78,6 @@ class Watcher:
         if self.points is not None:
             pictures.append(points_picture(array(self.points, "<f4", 4), depth.shape[::-1]))
         self.film.append(np.concatenate([np.asarray(Picture.fromarray(p).resize((SIDE, SIDE))) for p in pictures], axis=1))
-
-    def until(self, condition, what):
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            if time.monotonic() > end:
-                raise SystemExit(f"demo-robot: no {what} within {PATIENCE:.0f} s")
-            rclpy.spin_once(self.node, timeout_sec=0.02)
-
-    def ask(self, service):
-        client = self.clients.setdefault(service, self.node.create_client(Trigger, service))
-        self.until(client.service_is_ready, service)
-        answer = client.call_async(Trigger.Request())
-        self.until(answer.done, f"answer of {service}")
-        return answer.result()
 
     def episode(self):
         if arguments.policy:

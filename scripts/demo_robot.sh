@@ -17,52 +17,25 @@ if [ ! -f "$bundle/model.toml" ]; then
 fi
 
 . scripts/isolated.bash
-export FASTRTPS_DEFAULT_PROFILES_FILE=$PWD/launch/fastdds.xml FASTDDS_DEFAULT_PROFILES_FILE=$PWD/launch/fastdds.xml
-
-children=()
-stop() {
-  trap - EXIT INT TERM
-  [ ${#children[@]} = 0 ] || kill -TERM "${children[@]}" 2>/dev/null || true
-  wait || true
-}
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+. scripts/children.bash
 
 drive=()
 robot=(--scene "$scene" --seed 50000)
 if [ "$driver" = policy ]; then
   [ -d "out/demos/$scene" ] || .pixio/sim/bin/python tests/sim/demos.py --tasks "$scene" --out out/demos
   [ -f "$out/onnx/backbone_128x128.onnx" ] || "$bin/pixio" export "$bundle" --size 128x128 --out "$out/onnx" > /dev/null
-  .pixio/sim/bin/python tests/sim/chunks.py --task "$scene" --demos out/demos --encoder "$out/onnx" --ros-args \
-    -r image:=/camera/image > "$out/chunks.log" 2>&1 &
-  children+=($!)
-  "$bin/policy_node" --ros-args --params-file tests/sim/policy.yaml -r '~/twist':=/command/twist -r '~/gripper':=/command/gripper \
-    > "$out/policy_node.log" 2>&1 &
-  children+=($!)
+  start "$out/chunks.log" .pixio/sim/bin/python tests/sim/chunks.py --task "$scene" --demos out/demos --encoder "$out/onnx" --ros-args \
+    -r image:=/camera/image
+  start "$out/policy_node.log" "$bin/policy_node" --ros-args --params-file tests/sim/policy.yaml -r '~/twist':=/command/twist \
+    -r '~/gripper':=/command/gripper
   drive=(--policy)
 else
   robot+=(--teleoperate --ros-args -r teleoperation/twist:=command/twist -r teleoperation/gripper:=command/gripper)
 fi
-.pixio/sim/bin/python tests/sim/robot.py "${robot[@]}" > "$out/robot.log" 2>&1 &
-children+=($!)
-"$bin/perception_node" --ros-args -p bundle:="$bundle" -p use_sim_time:=true -p threads:=1 -r __ns:=/demo -r image:=/camera/image \
-  -r camera_info:=/camera/camera_info > "$out/perception_node.log" 2>&1 &
-children+=($!)
+start "$out/robot.log" .pixio/sim/bin/python tests/sim/robot.py "${robot[@]}"
+start "$out/perception_node.log" "$bin/perception_node" --ros-args -p bundle:="$bundle" -p use_sim_time:=true -p threads:=1 \
+  -r __ns:=/demo -r image:=/camera/image -r camera_info:=/camera/camera_info
 
 random=()
 grep -q '^origin = "random weights' "$bundle/model.toml" && random=(--random)
-python scripts/demo_robot.py --episodes "$episodes" --out "$out" "${random[@]}" "${drive[@]}" &
-asking=$!
-# Whoever ends first: a node that ends before the work is done ended too early.
-code=0
-wait -n -p ended "${children[@]}" "$asking" || code=$?
-if [ "$ended" != "$asking" ]; then
-  kill "$asking" 2>/dev/null || true
-  code=1
-fi
-if [ "$code" != 0 ]; then
-  echo "demo-robot: failed; what the nodes said:" >&2
-  tail -n 15 "$out"/*.log >&2
-fi
-exit "$code"
+finish python scripts/demo_robot.py --episodes "$episodes" --out "$out" "${random[@]}" "${drive[@]}"

@@ -5,17 +5,14 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import (DescribeParameters, GetParameters, GetParameterTypes, ListParameters, SetParameters,
                                 SetParametersAtomically)
 
+from peer import ask
+
 TRANSITIONS = {"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4}
 
 
 def call(peer, kind, name, request=None):
     """Calls a service as `ros2 service call` does, and waits for the answer."""
-    client = peer.node.create_client(kind, name)
-    peer.spin_until(client.service_is_ready, name)
-    future = client.call_async(request or kind.Request())
-    peer.spin_until(future.done, f"an answer of {name}")
-    peer.node.destroy_client(client)
-    return future.result()
+    return ask(peer.node, peer.spin_until, name, kind, request)
 
 
 def value(of):

@@ -18,6 +18,7 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from conftest import PATIENCE, ROOT
+from peer import ask
 
 NODE = "/policy_node"
 URDF = ROOT / "urdf/robots/arm.urdf"
@@ -199,13 +200,8 @@ class Rig:
 
     def ask(self, service, engaged=None):
         kind = Trigger if engaged is None else SetBool
-        client = self.node.create_client(kind, f"{NODE}/{service}")
-        self.until(client.service_is_ready, service)
         request = kind.Request() if engaged is None else kind.Request(data=engaged)
-        future = client.call_async(request)
-        self.until(future.done, f"an answer of {service}")
-        self.node.destroy_client(client)
-        return future.result()
+        return ask(self.node, self.until, f"{NODE}/{service}", kind, request)
 
     def arm(self):
         """Arms, which a node that has just become active allows."""

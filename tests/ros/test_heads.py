@@ -11,10 +11,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from conftest import BIN, NETWORK, camera_info, image
+from peer import ask
 
 NODE = "/perception_node"
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -155,11 +155,7 @@ def test_actions_are_those_of_the_network_on_the_joints_at_the_stamp(start, peer
         assert len(point.velocities) == 0
     assert "policy:" not in node.output()
     # After a reset the next image has no history but itself.
-    client = peer.node.create_client(Trigger, f"{NODE}/reset_policy")
-    peer.spin_until(client.service_is_ready, "the service")
-    done = client.call_async(Trigger.Request())
-    peer.spin_until(done.done, "the answer")
-    assert done.result().success
+    assert ask(peer.node, peer.spin_until, f"{NODE}/reset_policy").success
     for millis, positions in ((300, early), (400, late)):
         peer.publishers["/joint_states"].publish(state(10, millis * 1_000_000, positions))
     peer.spin(0.2)

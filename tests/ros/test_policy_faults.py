@@ -8,6 +8,7 @@ from lifecycle_msgs.srv import ChangeState
 from std_msgs.msg import Bool
 
 from habits import TRANSITIONS
+from peer import ask
 from policy import JOINTS, LATCHED, NODE, Rig, check_positions, check_velocities, chunk, parameters
 
 # A machine under load may deliver the last message late; a robot that went on moving would be further off than this, s.
@@ -246,13 +247,9 @@ def test_deactivation_brings_the_robot_to_rest(start, ros):
         start("policy_node", parameters(["joint_jog", "command"], **own))
         rig.arm()
         rig.until(lambda: rig.records and max(rig.records[-1][1].velocity) > 0.5, "motion")
-        client = rig.node.create_client(ChangeState, f"{NODE}/change_state")
-        rig.until(client.service_is_ready, "change_state")
         request = ChangeState.Request()
         request.transition.id = TRANSITIONS["deactivate"]
-        future = client.call_async(request)
-        rig.until(future.done, "the answer")
-        assert future.result().success
+        assert ask(rig.node, rig.until, f"{NODE}/change_state", ChangeState, request).success
         rig.wait_for("IDLE", "the node is not active")
         assert list(rig.records[-1][1].velocity) == [0.0, 0.0]
         check_velocities(rig)

@@ -4,8 +4,8 @@ import sys
 
 from conftest import ROOT, Process
 from geometry_msgs.msg import TwistStamped
+from peer import answer, connect
 from policy import PATIENT, Rig
-from std_srvs.srv import Trigger
 
 
 def test_a_teleoperator_does_the_task_through_the_limits(start, tmp_path):
@@ -23,15 +23,8 @@ def test_a_teleoperator_does_the_task_through_the_limits(start, tmp_path):
         start("policy_node", {**PATIENT, **own}, remaps)
         rig.arm()
         rig.until(lambda: rig.seen()[-1]["human"], "the teleoperator to take over")
-        client = rig.node.create_client(Trigger, "/robot/success")
-        rig.until(client.service_is_ready, "the simulated robot's service")
-
-        def done():
-            future = client.call_async(Trigger.Request())
-            rig.until(future.done, "an answer")
-            return future.result().success
-
-        rig.until(done, "success of the task", patience=120.0)
+        client = connect(rig.node, rig.until, "/robot/success")
+        rig.until(lambda: answer(client, rig.until).success, "success of the task", patience=120.0)
         assert told and all(m.twist.linear.x**2 + m.twist.linear.y**2 + m.twist.linear.z**2 <= 1.0 + 1e-9 for m in told)
         rig.until(lambda: rig.interventions and rig.interventions[-1][1], "the flag for the recorder")
     finally:

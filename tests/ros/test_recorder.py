@@ -19,9 +19,9 @@ from rclpy.serialization import deserialize_message
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
-from std_srvs.srv import Trigger
 
 from conftest import BIN, PATIENCE, Process
+from peer import ask
 
 EVENTS = "/pixio/episode_event"
 BEST_EFFORT = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -67,12 +67,9 @@ class Recorder:
         peer.listen(self.heard, String)
 
     def call(self, service, patience=2 * PATIENCE):
-        client = self.peer.node.create_client(Trigger, f"/{self.name}/{service}")
-        self.peer.spin_until(client.service_is_ready, service)
-        answer = client.call_async(Trigger.Request())
-        self.peer.spin_until(answer.done, f"answer of {service}", patience)
-        self.peer.node.destroy_client(client)
-        return answer.result().success, answer.result().message
+        until = lambda condition, what: self.peer.spin_until(condition, what, patience)
+        answer = ask(self.peer.node, until, f"/{self.name}/{service}")
+        return answer.success, answer.message
 
     def status(self):
         """The next status to come."""

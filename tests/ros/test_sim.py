@@ -12,9 +12,9 @@ from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64MultiArray
-from std_srvs.srv import Trigger
 
-from conftest import PATIENCE, ROOT, Process, depth_array
+from conftest import ROOT, Process, depth_array
+from peer import ask
 
 HEARD = {"/camera/image": Image, "/camera/camera_info": CameraInfo, "/camera/depth/image_rect": Image, "/clock": Clock,
          "/joint_states": JointState, "/proprioception": JointState, "/tool_pose": PoseStamped}
@@ -33,14 +33,6 @@ def robot(tmp_path, peer):
     peer.spin_until(lambda: all(peer.received.values()), "topics")
     yield process
     assert process.stop() == 0, process.output()
-
-
-def ask(peer, service, kind=Trigger, request=None):
-    client = peer.node.create_client(kind, service)
-    assert client.wait_for_service(PATIENCE), service
-    future = client.call_async(request or kind.Request())
-    peer.spin_until(future.done, service)
-    return future.result()
 
 
 def nanos(stamp):
@@ -98,7 +90,7 @@ def test_commands_that_cannot_be_followed_are_refused(robot, peer, field, value,
 
 
 def test_the_teleoperator_does_the_task_and_a_reset_places_it_anew(robot, peer):
-    assert not ask(peer, "/robot/success").success
+    assert not ask(peer.node, peer.spin_until, "/robot/success").success
     twist = peer.publisher("/command/twist", TwistStamped, QoSProfile(depth=10))
     gripper = peer.publisher("/command/gripper", Float64MultiArray, QoSProfile(depth=10))
 
@@ -107,11 +99,11 @@ def test_the_teleoperator_does_the_task_and_a_reset_places_it_anew(robot, peer):
         gripper.publish(peer.received["/teleoperation/gripper"][-1])
 
     peer.node.create_subscription(TwistStamped, "/teleoperation/twist", follow, 10)
-    peer.spin_until(lambda: ask(peer, "/robot/success").success, "success")
+    peer.spin_until(lambda: ask(peer.node, peer.spin_until, "/robot/success").success, "success")
     peer.spin_until(lambda: hand(peer)[3] < 0.1, "a closed gripper")
-    assert ask(peer, "/robot/reset").message == "stand-in, seed 4"
-    assert not ask(peer, "/robot/success").success
+    assert ask(peer.node, peer.spin_until, "/robot/reset").message == "stand-in, seed 4"
+    assert not ask(peer.node, peer.spin_until, "/robot/success").success
     chosen = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=3)
     request = SetParameters.Request(parameters=[Parameter(name="seed", value=chosen)])
-    assert ask(peer, "/robot/set_parameters", SetParameters, request).results[0].successful
-    assert ask(peer, "/robot/reset").message == "stand-in, seed 3"
+    assert ask(peer.node, peer.spin_until, "/robot/set_parameters", SetParameters, request).results[0].successful
+    assert ask(peer.node, peer.spin_until, "/robot/reset").message == "stand-in, seed 3"

@@ -20,7 +20,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
+
+from peer import Peer
 
 PATIENCE = 600.0  # seconds of the wall clock
 SECONDS = 5.0  # simulated, of an episode: evaluate.py's 100 actions
@@ -33,10 +34,10 @@ def nanos(stamp):
     return stamp.sec * 10**9 + stamp.nanosec
 
 
-class Loop:
+class Loop(Peer):
     def __init__(self):
-        self.node = rclpy.create_node("closed_loop")
-        self.now, self.clients, self.running = 0, {}, False
+        super().__init__("closed_loop", PATIENCE)
+        self.now, self.running = 0, False
         self.told, self.ages = [], []
         self.node.create_subscription(String, "/policy_node/state", self.on_state, LATCHED)
         self.node.create_subscription(Clock, "/clock", self.on_clock, DEEP)
@@ -59,20 +60,6 @@ class Loop:
     def on_action(self, message):
         if self.running and self.told:
             self.ages.append((self.command_stamp - nanos(message.header.stamp)) / 1e6)
-
-    def until(self, condition, what):
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            if time.monotonic() > end:
-                raise SystemExit(f"closed_loop: no {what} within {PATIENCE:.0f} s")
-            rclpy.spin_once(self.node, timeout_sec=0.02)
-
-    def ask(self, service, kind=Trigger, request=None):
-        client = self.clients.setdefault(service, self.node.create_client(kind, service))
-        self.until(client.service_is_ready, service)
-        answer = client.call_async(request or kind.Request())
-        self.until(answer.done, f"answer of {service}")
-        return answer.result()
 
     def seed(self, seed):
         value = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=seed)

@@ -9,39 +9,16 @@ bin=${CARGO_TARGET_DIR:-target}/release
 out=out/closed-loop/$task
 mkdir -p "$out"
 . scripts/isolated.bash
-export FASTRTPS_DEFAULT_PROFILES_FILE=$PWD/launch/fastdds.xml FASTDDS_DEFAULT_PROFILES_FILE=$PWD/launch/fastdds.xml
+. scripts/children.bash
 
-children=()
-stop() {
-  trap - EXIT INT TERM
-  [ ${#children[@]} = 0 ] || kill -TERM "${children[@]}" 2>/dev/null || true
-  wait || true
-}
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-.pixio/sim/bin/python tests/sim/chunks.py --task "$task" --demos "$demos" --encoder "$encoder" --ros-args \
-  -r image:=/camera/image > "$out/chunks.log" 2>&1 &
-children+=($!)
+start "$out/chunks.log" .pixio/sim/bin/python tests/sim/chunks.py --task "$task" --demos "$demos" --encoder "$encoder" --ros-args \
+  -r image:=/camera/image
 until grep -q ready "$out/chunks.log"; do
   kill -0 "${children[0]}" 2>/dev/null || { cat "$out/chunks.log" >&2; exit 1; }
   sleep 1
 done
-.pixio/sim/bin/python tests/sim/robot.py --scene "$task" > "$out/robot.log" 2>&1 &
-children+=($!)
-"$bin/policy_node" --ros-args --params-file tests/sim/policy.yaml -r '~/twist':=/command/twist -r '~/gripper':=/command/gripper \
-  > "$out/policy_node.log" 2>&1 &
-children+=($!)
+start "$out/robot.log" .pixio/sim/bin/python tests/sim/robot.py --scene "$task"
+start "$out/policy_node.log" "$bin/policy_node" --ros-args --params-file tests/sim/policy.yaml -r '~/twist':=/command/twist \
+  -r '~/gripper':=/command/gripper
 
-python tests/sim/closed_loop.py --episodes "$episodes" --out "$out/result.json" &
-asking=$!
-# Whoever ends first: a node that ends before the work is done ended too early.
-code=0
-wait -n -p ended "${children[@]}" "$asking" || code=$?
-if [ "$ended" != "$asking" ]; then
-  kill "$asking" 2>/dev/null || true
-  code=1
-fi
-[ "$code" = 0 ] || tail -n 15 "$out"/*.log >&2
-exit "$code"
+PYTHONPATH=scripts${PYTHONPATH:+:$PYTHONPATH} finish python tests/sim/closed_loop.py --episodes "$episodes" --out "$out/result.json"
