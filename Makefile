@@ -41,8 +41,7 @@ unit: setup ## tests that need no ROS graph
 	$(ENVIRONMENT); cargo test --release -q --workspace
 
 ros-test: setup ## nodes against rclpy peers over real ROS 2
-	$(ENVIRONMENT); $(NODES); source scripts/isolated.bash; \
-	  export PIXIO_BIN=$$(realpath $(TARGET)); python -m pytest -q tests/ros
+	$(ENVIRONMENT); $(NODES); export PIXIO_BIN=$$(realpath $(TARGET)); scripts/ros_test.sh
 
 reference: setup ## write docs/reference.md from what the nodes declare
 	$(ENVIRONMENT); $(NODES); python scripts/reference.py $(TARGET) > docs/reference.md.new; \
