@@ -125,7 +125,7 @@ pub fn operations<E: Engine>(engine: &mut E) {
 }
 
 /// The operations with the attributes of `golden/make_operations.py`.
-fn operation_table() -> Vec<(&'static str, Op)> {
+pub fn operation_table() -> Vec<(&'static str, Op)> {
     vec![
         ("mat_mul", Op::MatMul),
         ("linear", Op::Linear),

@@ -60,7 +60,7 @@ pub enum PolicyError {
 /// How a policy head's numbers become actions.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    spec: PolicySpec,
+    spec: Arc<PolicySpec>,
     space: Arc<ActionSpace>,
     history: usize,
 }
@@ -68,12 +68,12 @@ pub struct Policy {
 impl Policy {
     /// The policy of a head; nothing when the head is none.
     pub fn new(head: &HeadSpec) -> Option<Self> {
-        let spec = head.policy()?.clone();
+        let spec = Arc::new(head.policy()?.clone());
         Some(Self { space: Arc::new(space(&spec)), spec, history: head.kind.history() })
     }
 
     /// What it reads and predicts.
-    pub fn spec(&self) -> &PolicySpec {
+    pub fn spec(&self) -> &Arc<PolicySpec> {
         &self.spec
     }
 

@@ -11,7 +11,7 @@ use r2r::sensor_msgs::msg::Image;
 use r2r::std_msgs::msg::Header;
 
 use crate::convert::camera_info_message;
-use crate::declare::{Allowed, Change, Declared, Direction, Preset, Reference, Topic};
+use crate::declare::{Allowed, Declared, Direction, Preset, Reference, Topic};
 use crate::parameters::Parameters;
 use crate::ros_node::RosNode;
 use crate::spin::Stop;
@@ -26,37 +26,51 @@ pub const REFERENCE: Reference = Reference {
     services: &[],
 };
 
-const fn at_start(
-    name: &'static str,
-    preset: Preset,
-    unit: &'static str,
-    allowed: Allowed,
-    description: &'static str,
-) -> Declared {
-    Declared { name, preset, unit, description, allowed, change: Change::AtStart }
-}
-
 const ENCODINGS: &[&str] = &["rgb8", "bgr8", "mono8"];
 
 const PARAMETERS: &[Declared] = &[
-    at_start(
+    Declared::at_start(
         "images",
         Preset::Texts(&[]),
         "",
         Allowed::Any,
         "picture files, and folders of pictures; required",
     ),
-    at_start("camera_info_file", Preset::Text(""), "", Allowed::Any, "camera_info YAML file; required"),
-    at_start("rate_hz", Preset::Number(10.0), "Hz", Allowed::Numbers(0.01, 1000.0), "images per second"),
-    at_start("loop", Preset::Flag(true), "", Allowed::Any, "begin anew after the last picture; false: end"),
-    at_start(
+    Declared::at_start(
+        "camera_info_file",
+        Preset::Text(""),
+        "",
+        Allowed::Any,
+        "camera_info YAML file; required",
+    ),
+    Declared::at_start(
+        "rate_hz",
+        Preset::Number(10.0),
+        "Hz",
+        Allowed::Numbers(0.01, 1000.0),
+        "images per second",
+    ),
+    Declared::at_start(
+        "loop",
+        Preset::Flag(true),
+        "",
+        Allowed::Any,
+        "begin anew after the last picture; false: end",
+    ),
+    Declared::at_start(
         "frame_id",
         Preset::Text("camera_optical_frame"),
         "",
         Allowed::Any,
         "the camera's optical frame",
     ),
-    at_start("encoding", Preset::Text("rgb8"), "", Allowed::Choices(ENCODINGS), "encoding of the images"),
+    Declared::at_start(
+        "encoding",
+        Preset::Text("rgb8"),
+        "",
+        Allowed::Choices(ENCODINGS),
+        "encoding of the images",
+    ),
 ];
 
 const fn out(name: &'static str, kind: &'static str, description: &'static str) -> Topic {

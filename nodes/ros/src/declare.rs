@@ -37,6 +37,19 @@ pub struct Declared {
     pub change: Change,
 }
 
+impl Declared {
+    /// A parameter that is read once, when the node starts.
+    pub const fn at_start(
+        name: &'static str,
+        preset: Preset,
+        unit: &'static str,
+        allowed: Allowed,
+        description: &'static str,
+    ) -> Self {
+        Self { name, preset, unit, description, allowed, change: Change::AtStart }
+    }
+}
+
 /// Type of a parameter, and its value when it is not set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Preset {

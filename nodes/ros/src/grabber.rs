@@ -13,7 +13,7 @@ use r2r::QosProfile;
 use r2r::sensor_msgs::msg::Image;
 
 use crate::convert;
-use crate::declare::{Allowed, Change, Declared, Direction, Preset, Reference, Topic};
+use crate::declare::{Allowed, Declared, Direction, Preset, Reference, Topic};
 use crate::qos::Entity;
 use crate::ros_node::RosNode;
 use crate::spin::Stop;
@@ -28,33 +28,29 @@ pub const REFERENCE: Reference = Reference {
     services: &[],
 };
 
-const fn at_start(
-    name: &'static str,
-    preset: Preset,
-    unit: &'static str,
-    allowed: Allowed,
-    description: &'static str,
-) -> Declared {
-    Declared { name, preset, unit, description, allowed, change: Change::AtStart }
-}
-
 const PARAMETERS: &[Declared] = &[
-    at_start(
+    Declared::at_start(
         "folder",
         Preset::Text(""),
         "",
         Allowed::Any,
         "folder that the pictures go to; required, must be there",
     ),
-    at_start("count", Preset::Integer(30), "pictures", Allowed::Integers(1, 10_000), "pictures to take"),
-    at_start(
+    Declared::at_start(
+        "count",
+        Preset::Integer(30),
+        "pictures",
+        Allowed::Integers(1, 10_000),
+        "pictures to take",
+    ),
+    Declared::at_start(
         "interval_secs",
         Preset::Number(1.0),
         "s",
         Allowed::Numbers(0.0, 3600.0),
         "time from one to the next",
     ),
-    at_start(
+    Declared::at_start(
         "timeout_secs",
         Preset::Number(30.0),
         "s",

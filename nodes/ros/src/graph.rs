@@ -19,6 +19,8 @@ use r2r::std_msgs::msg::Header;
 use serde::Serialize;
 
 use crate::convert;
+use crate::declare::Direction;
+use crate::perception::REFERENCE;
 
 /// How long the graph is given to show itself.
 const DISCOVERY: Duration = Duration::from_secs(3);
@@ -169,19 +171,11 @@ fn spin(node: &mut r2r::Node, tasks: &mut LocalPool, how_long: Duration) {
     }
 }
 
-/// Whether a topic is what a perception node publishes: below a name that has `depth/image_rect` and `points` too.
+/// Whether a topic is an image that a perception node publishes: below a name that has `depth/image_rect` and `points` too.
 fn is_output<V>(name: &str, topics: &std::collections::HashMap<String, V>) -> bool {
-    [
-        "/depth/image_rect",
-        "/color/image_rect",
-        "/confidence",
-        "/segmentation",
-        "/features/cls",
-        "/features/patches",
-    ]
-    .iter()
-    .filter_map(|end| name.strip_suffix(end))
-    .any(|owner| {
+    let images =
+        REFERENCE.topics.iter().filter(|topic| topic.direction == Direction::Out && topic.kind == IMAGE);
+    images.filter_map(|topic| name.strip_suffix(topic.name.strip_prefix('~')?)).any(|owner| {
         ["depth/image_rect", "depth/camera_info", "points"]
             .iter()
             .all(|other| topics.contains_key(&format!("{owner}/{other}")))

@@ -238,7 +238,7 @@ fn compute<E: Engine>(
     let broken = |error: &dyn std::fmt::Display| FrameError::new(Fault::Engine, error);
     let header = frame.picture.header();
     let stamp = header.stamp;
-    let policy = pipeline.policy().filter(|_| asked.actions).map(|policy| policy.spec().clone());
+    let policy = pipeline.policy().filter(|_| asked.actions).map(|policy| Arc::clone(policy.spec()));
     let state = policy.as_ref().map(|policy| asking.acting.state(policy, stamp));
     let known = state.as_ref().and_then(|state| state.as_deref().ok());
     let observation = state.is_some().then(|| Observation { stamp: ros_time(stamp), state: known });
@@ -276,7 +276,7 @@ fn compute<E: Engine>(
     let info = asked.camera_info && outputs.relative.is_none();
     into.camera_info = info.then(|| convert::rectified_camera_message(header, &setup.camera));
     let implied = outputs.points.and_then(|head| head.implied().copied());
-    let (actions, without_actions) = actions(outputs.policy, policy.as_ref(), state);
+    let (actions, without_actions) = actions(outputs.policy, policy.as_deref(), state);
     (into.actions, into.moment, into.stamp) = (actions, frame.moment, stamp);
     Ok(Computed { implied, without_actions })
 }

@@ -8,7 +8,7 @@ use recording::bag::Distro;
 use recording::contract::Contract;
 
 use super::desk::Command;
-use crate::declare::{Allowed, Change, Declared, Direction, Preset, Reference, Service, Topic};
+use crate::declare::{Allowed, Declared, Direction, Preset, Reference, Service, Topic};
 use crate::diagnostics;
 use crate::parameters::Parameters;
 
@@ -22,87 +22,89 @@ pub const REFERENCE: Reference = Reference {
     services: TABLE,
 };
 
-const fn at_start(
-    name: &'static str,
-    preset: Preset,
-    unit: &'static str,
-    allowed: Allowed,
-    description: &'static str,
-) -> Declared {
-    Declared { name, preset, unit, description, allowed, change: Change::AtStart }
-}
-
 const MEGABYTES: Allowed = Allowed::Integers(1, 1 << 20);
 const SECONDS: Allowed = Allowed::Numbers(0.0, 86_400.0);
 
 const PARAMETERS: &[Declared] = &[
-    at_start("contract", Preset::Text(""), "", Allowed::Any, "contract file (docs/recorder.md); required"),
-    at_start(
+    Declared::at_start(
+        "contract",
+        Preset::Text(""),
+        "",
+        Allowed::Any,
+        "contract file (docs/recorder.md); required",
+    ),
+    Declared::at_start(
         "root",
         Preset::Text(""),
         "",
         Allowed::Any,
         "folder for bags and dataset; required; continued when it holds some",
     ),
-    at_start(
+    Declared::at_start(
         "task",
         Preset::Text("unnamed"),
         "",
         Allowed::Any,
         "what the operator does, one short sentence; ~/task changes it",
     ),
-    at_start("dataset", Preset::Flag(true), "", Allowed::Any, "make rows while recording; false: bags only"),
-    at_start(
+    Declared::at_start(
+        "dataset",
+        Preset::Flag(true),
+        "",
+        Allowed::Any,
+        "make rows while recording; false: bags only",
+    ),
+    Declared::at_start(
         "episodes",
         Preset::Integer(0),
         "",
         Allowed::Integers(0, 1_000_000),
         "episodes of a run, begun by the first start; 0: each by a start of its own",
     ),
-    at_start(
+    Declared::at_start(
         "episode_seconds",
         Preset::Number(0.0),
         "s",
         SECONDS,
         "an episode ends by itself after so long; 0: never",
     ),
-    at_start(
+    Declared::at_start(
         "reset_seconds",
         Preset::Number(0.0),
         "s",
         SECONDS,
         "pause between the episodes of a run, for putting things back",
     ),
-    at_start(
+    Declared::at_start(
         "queue_mb",
         Preset::Integer(256),
         "MB",
         MEGABYTES,
         "most messages that wait to be written; more are dropped and counted",
     ),
-    at_start(
+    Declared::at_start(
         "rows_queue_mb",
         Preset::Integer(256),
         "MB",
         MEGABYTES,
         "most messages that wait to become rows; beyond it the rows are made from the bag",
     ),
-    at_start(
+    Declared::at_start(
         "min_free_mb",
         Preset::Integer(1024),
         "MB",
         Allowed::Integers(0, 1 << 30),
         "free space below which no episode begins and the open one ends",
     ),
-    at_start(
+    Declared::at_start(
         "highlight_seconds",
         Preset::Number(0.0),
         "s",
         Allowed::Numbers(0.0, 600.0),
         "what ~/highlight saves of the time before it; 0: nothing is held",
     ),
-    at_start("highlight_mb", Preset::Integer(512), "MB", MEGABYTES, "most memory for it"),
-    at_start(
+    Declared::at_start("highlight_mb", Preset::Integer(512), "MB", MEGABYTES, "most memory for it"),
+    Declared::at_start(
         "keyboard",
         Preset::Flag(true),
         "",
