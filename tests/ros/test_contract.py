@@ -10,7 +10,6 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 import contract
 from conftest import camera_info, image, pixels
 
-NODE = "/perception_node"
 KINDS = {"depth": ("depth/image_rect", Image), "depth_info": ("depth/camera_info", CameraInfo),
          "color": ("color/image_rect", Image), "points": ("points", PointCloud2)}
 # Wider than the network's input, so that it is scaled and cropped.
@@ -23,15 +22,17 @@ CONFIGURATIONS = {
     "a network size": ({"network_size": "64x48"}, {"size": (90, 90), "focal": 55.0}),
     "millimetres": ({"depth_encoding": "16UC1"}, {}),
     "at the image's size": ({"output_size": "image"}, {"size": WIDE}),
-    "too far is infinite": ({"far_policy": "inf"}, {}),
 }
 
 
-def capture(start, peer, bundle, parameters, camera):
-    """Three images through the node; what came of them."""
-    start("perception_node", {"bundle": bundle, **parameters})
-    for name, kind in KINDS.values():
-        peer.listen(f"{NODE}/{name}", kind)
+def capture(start, peer, bundle, parameters, camera, executable="perception_node", name=None):
+    """Three images through a node; what came of them."""
+    name = name or executable.rpartition("/")[2]
+    start(executable, {"bundle": bundle, **parameters}, name=name)
+    node = f"/{name}"
+    peer.received.clear()
+    for topic, kind in KINDS.values():
+        peer.listen(f"{node}/{topic}", kind)
     peer.publisher("/image", Image)
     peer.publisher("/camera_info", CameraInfo)
     peer.connected(["/image", "/camera_info"])
@@ -46,7 +47,7 @@ def capture(start, peer, bundle, parameters, camera):
     [head] = manifest["heads"].values()
     return contract.Capture(
         images=sent,
-        **{kind: peer.received[f"{NODE}/{name}"] for kind, (name, _) in KINDS.items()},
+        **{kind: peer.received[f"{node}/{topic}"] for kind, (topic, _) in KINDS.items()},
         offers=[(topic, offer.qos_profile.reliability.value, offer.qos_profile.durability.value)
                 for topic in peer.received for offer in peer.node.get_publishers_info_by_topic(topic)],
         range_meters=(head["min_depth_meters"], head["max_depth_meters"]),
@@ -63,6 +64,33 @@ def test_the_live_output_keeps_the_contract(start, peer, bundle, name):
     skipped = set(contract.RULES) - set(found)
     encoding = came.depth[0].encoding
     assert skipped == {rule for rule, check in contract.RULES.items() if check.encoding not in (None, encoding)}
+
+
+FAR = {"nan": np.isnan, "inf": np.isposinf}
+
+
+def test_what_is_too_far_is_as_asked(start, peer, bundle, monkeypatch):
+    """An engine whose numbers are moved until their median is the end of the head's range: the farther half is NaN, +Inf, or at it."""
+    whole = capture(start, peer, bundle, {}, {}, "examples/slow_engine")
+    depths = np.stack([contract.depth_meters(message) for message in whole.depth])
+    assert np.isfinite(depths).all()
+    limit = whole.range_meters[1]
+    moved = depths + (limit - np.median(depths))
+    # The engine adds it to the features, of whose mean the head takes a tenth, and to the depth.
+    monkeypatch.setenv("PIXIO_TEST_DRIFT", str((limit - np.median(depths)) / 1.1))
+    # Float32 may put what lies on the limit on either side.
+    far, near = moved > 1.00001 * limit, moved < 0.99999 * limit
+    assert 0.3 < far.mean() < 0.7 and 0.3 < near.mean() < 0.7
+    for policy in ("nan", "inf", "clamp"):
+        asked = {"far_policy": policy, "parity": "warn"}
+        came = capture(start, peer, bundle, asked, {}, "examples/slow_engine", name=f"far_{policy}")
+        assert not any(contract.violations(came).values()), policy
+        found = np.stack([contract.depth_meters(message) for message in came.depth])
+        np.testing.assert_allclose(found[near], moved[near], rtol=1e-5)
+        if policy == "clamp":
+            assert (found[far] == limit).all()
+        else:
+            assert FAR[policy](found[far]).all()
 
 
 # Damage to a sound capture, each with the rule that must see it.

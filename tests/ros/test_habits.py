@@ -163,6 +163,17 @@ def test_qualities_of_service_are_overridden(start, peer, bundle):
     assert not result.successful and "read-only" in result.reason
 
 
+def test_every_topic_of_its_own_takes_overrides(start, bundle):
+    described = json.loads(subprocess.run([BIN / "perception_node", "--describe"], check=True, capture_output=True, text=True).stdout)
+    topics = {(topic["name"].replace("~", NODE), topic["direction"]) for topic in described["topics"]} - {("/rosout", "out")}
+    assert len(topics) > 20
+    for transport, other in (("raw", "image/compressed"), ("compressed", "image")):
+        ends = {"in": "subscription", "out": "publisher"}
+        overrides = {f"qos_overrides./{name.lstrip('/')}.{ends[direction]}.depth": 3 for name, direction in topics if name != other}
+        node = start("perception_node", {"bundle": bundle, "image_transport": transport, "self_filter": "true", **overrides})
+        assert node.stop() == 0, node.output()
+
+
 @pytest.mark.parametrize(
     "name, value, reason",
     [
@@ -188,6 +199,14 @@ def test_parameter_files_count(start, peer, bundle, tmp_path):
     start("perception_node", {}, arguments=["--params-file", file])
     assert get_parameter(peer, NODE, "threads").integer_value == 3
     assert get_parameter(peer, NODE, "qos_overrides./perception_node/points.publisher.depth").integer_value == 4
+
+
+def test_an_entry_that_would_have_no_effect_is_refused(start, bundle, tmp_path):
+    file = tmp_path / "wild.yaml"
+    file.write_text(f"/**/perception_node:\n  ros__parameters:\n    bundle: {bundle}\n")
+    node = start("perception_node", {}, arguments=["--params-file", file], wait=None)
+    assert node.process.wait(timeout=60) == 2
+    assert f'parameter file {file}: "/**/perception_node" names this node with a wildcard' in node.output()
 
 
 def test_two_nodes_in_namespaces_keep_apart(start, peer, bundle):

@@ -65,7 +65,7 @@ def test_only_an_active_node_publishes(start, peer, bundle):
     peer.spin_until(lambda: peer.received[DEPTH], "depth")
     assert change(peer, NODE, "deactivate") and state(peer, NODE) == "inactive"
     feed(peer, 20)
-    peer.spin(0.5)
+    peer.spin_until(lambda: peer.node.count_subscribers("/image") == 0, "the end of the subscription, with the next image")
     assert change(peer, NODE, "activate")
     peer.connected(["/image", "/camera_info"])
     feed(peer, 30)
@@ -91,6 +91,16 @@ def test_a_configuration_that_fails_can_be_mended(start, peer, bundle):
     assert change(peer, NODE, "cleanup") and state(peer, NODE) == "unconfigured"
     [result] = set_parameters(peer, NODE, bundle="/elsewhere")
     assert result.successful
+    [result] = set_parameters(peer, NODE, bundle=str(bundle))
+    assert result.successful
+    # What was cleaned up works again.
+    assert change(peer, NODE, "configure") and change(peer, NODE, "activate")
+    peer.listen(DEPTH, Image)
+    peer.publisher("/image", Image)
+    peer.publisher("/camera_info", CameraInfo)
+    peer.connected(["/image", "/camera_info"])
+    feed(peer, 1)
+    peer.spin_until(lambda: peer.received[DEPTH], "depth after cleanup and configure")
 
 
 @pytest.mark.parametrize("autostart, ends", [("true", True), ("false", False)])

@@ -149,6 +149,22 @@ def test_two_cameras_keep_apart(start, peer, bundle):
     assert not np.array_equal(depths["left"], depths["right"], equal_nan=True)
 
 
+def test_two_cameras_of_one_frame_id_are_not_mixed(start, peer, bundle):
+    node = start("perception_node", {"bundle": bundle, "cameras": "[left, right]"})
+    for side in ("left", "right"):
+        peer.listen(f"/perception_node/{side}/depth/camera_info", CameraInfo)
+        connect(peer, f"/{side}")
+    # One after the other, so that it is known whose frame_id it is.
+    for sec, (side, focal) in enumerate((("left", 70.0), ("right", 90.0)), start=1):
+        for again in range(3):
+            feed(peer, image(10 * sec + again, pixels(), frame="camera"), camera_info(sec, focal=focal, frame="camera"), f"/{side}")
+            peer.spin(0.3)
+        if side == "left":
+            peer.spin_until(lambda: peer.received["/perception_node/left/depth/camera_info"], "the first camera's results")
+    node.wait_for('frame_id "camera" is that of camera "left" too')
+    assert not peer.received["/perception_node/right/depth/camera_info"]
+
+
 def test_nothing_is_computed_without_subscribers(start, peer, bundle):
     node = start("examples/slow_engine", {"bundle": bundle})
     connect(peer)

@@ -21,13 +21,12 @@ use serde::Serialize;
 use crate::convert;
 use crate::declare::Direction;
 use crate::perception::REFERENCE;
+use crate::window;
 
 /// How long the graph is given to show itself.
 const DISCOVERY: Duration = Duration::from_secs(3);
 /// How long one wait for messages lasts.
 const WAIT: Duration = Duration::from_millis(5);
-/// Fewest frames from which a loss is estimated.
-const LEAST_FRAMES: usize = 4;
 
 const IMAGE: &str = "sensor_msgs/msg/Image";
 const COMPRESSED: &str = "sensor_msgs/msg/CompressedImage";
@@ -273,19 +272,10 @@ fn rate_hz(arrivals: &[Instant]) -> Option<f64> {
     (span > 0.0).then(|| (arrivals.len() - 1) as f64 / span)
 }
 
-/// The share of frames that gaps between stamps tell of: a gap of about n periods hides n - 1 frames.
+/// The share of frames that gaps between stamps tell of.
 fn lost(stamps_secs: &[f64]) -> Option<f64> {
-    if stamps_secs.len() < LEAST_FRAMES {
-        return None;
-    }
-    let gaps: Vec<f64> = stamps_secs.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let mut sorted: Vec<f64> = gaps.iter().copied().filter(|gap| *gap > 0.0).collect();
-    sorted.sort_by(f64::total_cmp);
-    // The lower quartile: of a stream that loses half its frames the median would be two periods.
-    let period = *sorted.get(sorted.len() / 4)?;
-    let hidden: f64 =
-        gaps.iter().map(|gap| (gap / period).round() - 1.0).filter(|hidden| *hidden > 0.0).sum();
-    Some(hidden / (hidden + stamps_secs.len() as f64))
+    let hidden = window::lost(stamps_secs.iter().copied())?;
+    Some(hidden as f64 / (hidden + stamps_secs.len()) as f64)
 }
 
 #[cfg(test)]

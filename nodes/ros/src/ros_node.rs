@@ -10,8 +10,8 @@ use r2r::{Publisher, PublisherUntyped, QosProfile, WrappedTypesupport};
 use crate::clock::{ClockInput, RosClock};
 use crate::declare::Reference;
 use crate::names::resolve;
-use crate::parameters::Parameters;
 use crate::parameters::server::{Announcement, ParameterServer};
+use crate::parameters::{Parameters, files};
 use crate::qos::{Entity, Overrides, Qos};
 use crate::rosout::Logger;
 use crate::service::Services;
@@ -158,6 +158,7 @@ struct Habits {
 impl Habits {
     fn of(node: &mut r2r::Node, logger: &Logger, reference: &Reference) -> Result<Self> {
         let full_name = node.fully_qualified_name().context("the node's name")?;
+        files::check(&full_name, std::env::args())?;
         let (parameters, overrides) = Parameters::of(node, reference)?;
         let mut overrides = Overrides::new(overrides);
         let clock = RosClock::default();

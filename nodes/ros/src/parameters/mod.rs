@@ -3,6 +3,7 @@
 //! r2r's own parameter services carry neither ranges nor read-only flags and accept every value, so they are not used;
 //! [`server`] has the services and `/parameter_events`.
 
+pub mod files;
 pub mod server;
 mod value;
 

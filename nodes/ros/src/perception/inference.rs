@@ -22,7 +22,7 @@ use super::moment::Moments;
 use super::outputs::{Asked, Outputs, Results, Spare};
 use super::scale::{self, Told};
 use super::settings::Settings;
-use super::setup::{Cameras, Setup};
+use super::setup::{Cameras, Frames, Setup};
 use super::statistics::{Fault, Statistics};
 use crate::action_chunk;
 use crate::body::Body;
@@ -58,6 +58,7 @@ pub struct Inference<E: Engine> {
     settings: Settings,
     moments: Moments,
     cameras: Vec<Camera>,
+    frames: Frames,
     spare: Arc<Spare>,
     body: Option<Arc<Body>>,
     acting: Acting,
@@ -106,7 +107,17 @@ impl<E: Engine> Inference<E> {
         let cameras = cameras.iter().zip(outputs).zip(statistics).map(camera).collect();
         let Loaded { mut pipeline, settings, .. } = loaded;
         pipeline.set_far_policy(settings.far);
-        Self { pipeline, settings, moments, cameras, spare, body: None, acting: Acting::default(), logger }
+        Self {
+            pipeline,
+            settings,
+            moments,
+            cameras,
+            frames: Frames::default(),
+            spare,
+            body: None,
+            acting: Acting::default(),
+            logger,
+        }
     }
 
     /// Lets a policy act by what is known of the robot.
@@ -164,7 +175,8 @@ impl<E: Engine> Inference<E> {
             }
         };
         let about = (camera.name.as_str(), image.size());
-        let (setup, is_new) = camera.setups.of(about, frame, &mut self.pipeline, &self.settings)?;
+        let (setup, is_new) =
+            camera.setups.of(about, frame, &mut self.frames, &mut self.pipeline, &self.settings)?;
         if is_new {
             let described = setup.features_json(self.pipeline.bundle().manifest(), &self.settings);
             let labels = self.pipeline.labels().map(labels_json);

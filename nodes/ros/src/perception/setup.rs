@@ -20,8 +20,13 @@ use crate::convert;
 /// Intrinsics that differ by less, in pixels, are the same: calibrations do not know more.
 const SAME_PIXELS: f64 = 1e-6;
 
-/// So many frames of one camera topic are remembered; a driver that counts in the name would fill the memory.
+/// So many frame ids of one camera are remembered; a driver that counts in the name would fill the memory.
 const MOST_FRAMES: usize = 64;
+
+/// The camera of each frame_id that results of the node had so far, with the name of the camera topic that had it first. Map
+/// builders take a frame's intrinsics for constant, whoever publishes them: nvblox aborts when they change.
+#[derive(Default)]
+pub struct Frames(BTreeMap<String, (String, CameraModel)>);
 
 /// One camera's way through the pipeline, and the camera of its results.
 pub struct Setup {
@@ -39,13 +44,11 @@ struct Made {
     size: Size,
 }
 
-/// The setup of a camera topic, and the cameras that its results had so far.
+/// The setup of a camera topic.
 #[derive(Default)]
 pub struct Cameras {
     /// The last setup or why there is none, so that neither is worked out for every frame.
     current: Option<(Made, Result<Setup, FrameError>)>,
-    /// The camera of each frame_id. Map builders take a frame's intrinsics for constant: nvblox aborts when they change.
-    constant: BTreeMap<String, CameraModel>,
 }
 
 impl Cameras {
@@ -54,6 +57,7 @@ impl Cameras {
         &mut self,
         (name, size): (&str, Size),
         frame: &FrameIn,
+        frames: &mut Frames,
         pipeline: &mut Pipeline<E>,
         settings: &Settings,
     ) -> Result<(&mut Setup, bool), FrameError> {
@@ -68,7 +72,7 @@ impl Cameras {
             let made = Made { info: info.clone(), frame_id: frame_id.to_owned(), size };
             // The old one goes first: two of them may not fit into memory.
             self.current = None;
-            let setup = self.make(name, &made, pipeline, settings);
+            let setup = make(name, &made, frames, pipeline, settings);
             self.current = Some((made, setup));
         }
         match &mut self.current {
@@ -77,57 +81,66 @@ impl Cameras {
             None => Err(FrameError::new(Fault::CameraInfo, "no camera")),
         }
     }
+}
 
-    fn make<E: Engine>(
-        &mut self,
-        name: &str,
-        made: &Made,
-        pipeline: &mut Pipeline<E>,
-        settings: &Settings,
-    ) -> Result<Setup, FrameError> {
-        let wrong = |reason: &dyn std::fmt::Display| {
-            FrameError::new(Fault::CameraInfo, format!("camera_info: {reason}"))
-        };
-        let engine = |error: perception::PipelineError| FrameError::new(Fault::Engine, error);
-        let info = convert::camera_info(&made.info).map_err(|reason| wrong(&reason))?;
-        let of = info.delivered_size().map_err(|error| wrong(&error))?;
-        if of != made.size {
-            return Err(wrong(&format!("expected one for the image of {}, got one for {of}", made.size)));
-        }
-        let (model, rectify) = if settings.rectify {
-            rectification(&info).map_err(|reason| wrong(&reason))?
-        } else {
-            (already_rectified(&info).map_err(|reason| wrong(&reason))?, None)
-        };
-        let (network, output, anchor) = (settings.network_size, settings.output, settings.anchor);
-        let options = ViewOptions { network, output, rectify, anchor };
-        let mut view = pipeline.view_as(made.size, options).map_err(engine)?;
-        let measured = pipeline.measured(scale::name_in_bundle(name));
-        view.set_scaling(pipeline.scaling(&view, Some(&model), measured).map_err(engine)?);
-        let (camera, _) = view.output_camera(&model).map_err(|error| wrong(&error))?;
-        let camera = self.constant(&made.frame_id, camera)?;
-        let rays = Rays::new(&camera);
-        Ok(Setup { view, camera, rays, frame_id: made.frame_id.clone() })
+fn make<E: Engine>(
+    name: &str,
+    made: &Made,
+    frames: &mut Frames,
+    pipeline: &mut Pipeline<E>,
+    settings: &Settings,
+) -> Result<Setup, FrameError> {
+    let wrong =
+        |reason: &dyn std::fmt::Display| FrameError::new(Fault::CameraInfo, format!("camera_info: {reason}"));
+    let engine = |error: perception::PipelineError| FrameError::new(Fault::Engine, error);
+    let info = convert::camera_info(&made.info).map_err(|reason| wrong(&reason))?;
+    let of = info.delivered_size().map_err(|error| wrong(&error))?;
+    if of != made.size {
+        return Err(wrong(&format!("expected one for the image of {}, got one for {of}", made.size)));
     }
+    let (model, rectify) = if settings.rectify {
+        rectification(&info).map_err(|reason| wrong(&reason))?
+    } else {
+        (already_rectified(&info).map_err(|reason| wrong(&reason))?, None)
+    };
+    let (network, output, anchor) = (settings.network_size, settings.output, settings.anchor);
+    let options = ViewOptions { network, output, rectify, anchor };
+    let mut view = pipeline.view_as(made.size, options).map_err(engine)?;
+    let measured = pipeline.measured(scale::name_in_bundle(name));
+    view.set_scaling(pipeline.scaling(&view, Some(&model), measured).map_err(engine)?);
+    let (camera, _) = view.output_camera(&model).map_err(|error| wrong(&error))?;
+    let camera = frames.constant(name, &made.frame_id, camera)?;
+    let rays = Rays::new(&camera);
+    Ok(Setup { view, camera, rays, frame_id: made.frame_id.clone() })
+}
 
+impl Frames {
     /// The camera that results of a frame_id have, which is the first that it had.
-    fn constant(&mut self, frame_id: &str, came: CameraModel) -> Result<CameraModel, FrameError> {
-        if !self.constant.contains_key(frame_id) && self.constant.len() == MOST_FRAMES {
+    fn constant(&mut self, name: &str, frame_id: &str, came: CameraModel) -> Result<CameraModel, FrameError> {
+        let own = self.0.values().filter(|(owner, _)| owner == name).count();
+        if !self.0.contains_key(frame_id) && own == MOST_FRAMES {
             let reason = format!("frame_id: expected at most {MOST_FRAMES} different ones, got one more");
             return Err(FrameError::new(Fault::ChangedCamera, reason));
         }
-        let first = *self.constant.entry(frame_id.to_owned()).or_insert(came);
-        if close(&first, &came) {
-            return Ok(first);
+        let (owner, first) = self.0.entry(frame_id.to_owned()).or_insert_with(|| (name.to_owned(), came));
+        if close(first, &came) {
+            return Ok(*first);
         }
         let tell = |camera: &CameraModel| format!("{} {:?}", camera.size(), camera.intrinsics());
-        let reason = format!(
-            "the camera of frame_id {frame_id:?} changed: its results had {}, and would have {}; consumers take the \
-             camera of a frame for constant, so nothing is published until it is as it was, has another frame_id, or \
-             this node is cleaned up and configured again",
-            tell(&first),
-            tell(&came)
-        );
+        let (first, came) = (tell(first), tell(&came));
+        let reason = if owner == name {
+            format!(
+                "the camera of frame_id {frame_id:?} changed: its results had {first}, and would have {came}; consumers \
+                 take the camera of a frame for constant, so nothing is published until it is as it was, has another \
+                 frame_id, or this node is cleaned up and configured again"
+            )
+        } else {
+            format!(
+                "frame_id {frame_id:?} is that of camera {owner:?} too, whose results have {first}, where these would have \
+                 {came}; consumers take the camera of a frame for constant, so nothing is published: give each driver a \
+                 frame_id of its own"
+            )
+        };
         Err(FrameError::new(Fault::ChangedCamera, reason))
     }
 }
