@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import time
 
@@ -73,6 +74,31 @@ def test_a_camera_that_the_node_would_refuse_fails_with_reasons(peer):
     for words, status in [("yuv_of_mars", "FAIL"), ("best effort", "FAIL"), ("\"camera_link\"", "WARN"),
                           ("/bad/camera_info: the node would refuse it", "FAIL")]:
         assert any(words in line and found[line] == status for line in found), (words, found)
+
+
+def test_a_running_node_is_told_with_its_rates_and_what_cannot_reach_it(start, peer, bundle):
+    images = peer.publisher("/cam", Image, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+    infos = peer.publisher("/camera_info", CameraInfo)
+    start("perception_node", {"bundle": bundle}, remaps={"image": "/cam"}, name="follows")
+    start("perception_node", {"bundle": bundle, "qos_overrides./cam.subscription.reliability": "reliable"}, remaps={"image": "/cam"},
+          name="insists")
+    peer.listen("/follows/depth/image_rect", Image)
+    process = doctor("--json", "--image", "/cam", "--seconds", 4, *skipping("ros", "transport", "onnxruntime", *OTHER_AREAS))
+    end, sec = time.monotonic() + 100, 0
+    while process.poll() is None:
+        assert time.monotonic() < end
+        sec += 1
+        infos.publish(camera_info())
+        images.publish(image(sec, pixels()))
+        peer.spin(0.1)
+    code, areas = report(process)
+    lines = {check["found"]: check["status"] for check in areas["graph"]}
+    assert code == 1 and lines["/cam: /insists asks for reliable delivery and /peer offers best effort: nothing arrives"] == "FAIL", lines
+    assert not any("/follows asks" in line for line in lines), lines
+    [follows] = [line for line in lines if line.startswith("follows: camera: in ")]
+    rates = re.search(r"in ([0-9.]+) Hz, out ([0-9.]+) Hz", follows)
+    assert rates and all(0 < float(rate) < 20 for rate in rates.groups()), follows
+    assert any(line.startswith("insists: camera: in none, out none") and lines[line] == "WARN" for line in lines), lines
 
 
 def test_our_own_outputs_are_left_alone_and_a_deaf_input_is_named(start, bundle):

@@ -13,6 +13,7 @@ use futures::executor::LocalPool;
 use futures::task::LocalSpawnExt;
 use perception::Decompressor;
 use r2r::QosProfile;
+use r2r::diagnostic_msgs::msg::{DiagnosticArray, DiagnosticStatus};
 use r2r::qos::ReliabilityPolicy;
 use r2r::sensor_msgs::msg::{CameraInfo, CompressedImage, Image};
 use r2r::std_msgs::msg::Header;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use crate::convert;
 use crate::declare::Direction;
 use crate::perception::REFERENCE;
+use crate::raw::Participant;
 use crate::window;
 
 /// How long the graph is given to show itself.
@@ -38,6 +40,25 @@ pub struct Graph {
     pub seconds: f64,
     /// Every image topic but the outputs of nodes such as ours, which would start to compute for the listener.
     pub images: Vec<Camera>,
+    /// Cameras of running nodes, as their diagnostics tell of them.
+    pub running: Vec<Running>,
+}
+
+/// One camera of a running node, from the newest status that came.
+#[derive(Debug, Serialize)]
+pub struct Running {
+    /// The status' name: the node's, and which camera of it.
+    pub name: String,
+    /// 0 OK, 1 WARN, 2 ERROR.
+    pub level: u8,
+    /// What the node says.
+    pub message: String,
+    /// Images a second that reach it; none of fewer than two lately.
+    pub input_rate_hz: Option<f64>,
+    /// Results a second that it publishes; none of fewer than two lately.
+    pub output_rate_hz: Option<f64>,
+    /// 99 of 100 results were younger than this when they were published, milliseconds.
+    pub age_p99_ms: Option<f64>,
 }
 
 /// One image topic.
@@ -48,7 +69,9 @@ pub struct Camera {
     /// Message type.
     pub kind: String,
     /// Who publishes.
-    pub publishers: Vec<Publisher>,
+    pub publishers: Vec<Endpoint>,
+    /// Who subscribes, but for this helper.
+    pub subscribers: Vec<Endpoint>,
     /// Frames that came.
     pub frames: usize,
     /// Frames a second by their arrival; none of fewer than two frames.
@@ -65,12 +88,12 @@ pub struct Camera {
     pub info: Info,
 }
 
-/// One publisher of an image topic.
+/// One publisher or subscription of an image topic.
 #[derive(Debug, Serialize)]
-pub struct Publisher {
+pub struct Endpoint {
     /// Full name of its node.
     pub node: String,
-    /// Whether it offers reliable delivery.
+    /// Whether it offers, or asks for, reliable delivery.
     pub reliable: bool,
 }
 
@@ -135,6 +158,10 @@ impl Heard {
 /// When the graph cannot be asked or a topic cannot be subscribed.
 pub fn probe(node: &mut r2r::Node, seconds: f64) -> Result<Graph> {
     let mut tasks = LocalPool::new();
+    let own_name = node.fully_qualified_name().context("the helper's name")?;
+    let observer = Participant::new(&format!("{}_observer", own_name.trim_start_matches('/')), "/")?;
+    let statuses = Rc::new(RefCell::new(BTreeMap::new()));
+    hear_diagnostics(node, &tasks, &statuses)?;
     spin(node, &mut tasks, DISCOVERY);
     let topics = node.get_topic_names_and_types().context("topics")?;
     let kind_of = |name: &String| {
@@ -156,10 +183,44 @@ pub fn probe(node: &mut r2r::Node, seconds: f64) -> Result<Graph> {
         heard.push((topic, kind, publishers, slot));
     }
     spin(node, &mut tasks, Duration::from_secs_f64(seconds));
-    let images = heard
-        .into_iter()
-        .map(|(topic, kind, publishers, slot)| camera(topic, kind, publishers, &slot.borrow()));
-    Ok(Graph { seconds, images: images.collect() })
+    let mut images = Vec::new();
+    for (topic, kind, publishers, slot) in heard {
+        let listeners = observer.listeners(&topic)?.into_iter().filter(|listener| listener.node != own_name);
+        let subscribers =
+            listeners.map(|listener| Endpoint { node: listener.node, reliable: listener.reliable }).collect();
+        images.push(Camera { subscribers, ..camera(topic, kind, publishers, &slot.borrow()) });
+    }
+    let running = statuses.borrow().iter().filter_map(|(_, status)| running(status)).collect();
+    Ok(Graph { seconds, images, running })
+}
+
+/// Keeps the newest status of each name.
+fn hear_diagnostics(
+    node: &mut r2r::Node,
+    tasks: &LocalPool,
+    statuses: &Rc<RefCell<BTreeMap<String, DiagnosticStatus>>>,
+) -> Result<()> {
+    let stream = node.subscribe::<DiagnosticArray>("/diagnostics", QosProfile::default())?;
+    let statuses = statuses.clone();
+    Ok(tasks.spawner().spawn_local(stream.for_each(move |array| {
+        statuses.borrow_mut().extend(array.status.into_iter().map(|status| (status.name.clone(), status)));
+        std::future::ready(())
+    }))?)
+}
+
+/// A status of one of our cameras, which tells its rates.
+fn running(status: &DiagnosticStatus) -> Option<Running> {
+    let value = |key: &str| status.values.iter().find(|pair| pair.key == key).map(|pair| &pair.value);
+    let number = |key: &str| value(key).and_then(|text| text.parse().ok());
+    value("output_rate_hz")?;
+    Some(Running {
+        name: status.name.clone(),
+        level: status.level,
+        message: status.message.clone(),
+        input_rate_hz: number("input_rate_hz"),
+        output_rate_hz: number("output_rate_hz"),
+        age_p99_ms: number("age_p99_ms"),
+    })
 }
 
 fn spin(node: &mut r2r::Node, tasks: &mut LocalPool, how_long: Duration) {
@@ -181,9 +242,9 @@ fn is_output<V>(name: &str, topics: &std::collections::HashMap<String, V>) -> bo
     })
 }
 
-fn publishers(node: &r2r::Node, topic: &str) -> Result<Vec<Publisher>> {
+fn publishers(node: &r2r::Node, topic: &str) -> Result<Vec<Endpoint>> {
     let found = node.get_publishers_info_by_topic(topic, false).with_context(|| topic.to_owned())?;
-    let publisher = found.into_iter().map(|endpoint| Publisher {
+    let publisher = found.into_iter().map(|endpoint| Endpoint {
         node: format!("{}/{}", endpoint.node_namespace.trim_end_matches('/'), endpoint.node_name),
         reliable: endpoint.qos_profile.reliability == ReliabilityPolicy::Reliable,
     });
@@ -203,7 +264,7 @@ fn listen(
     tasks: &LocalPool,
     topic: &str,
     kind: &str,
-    publishers: &[Publisher],
+    publishers: &[Endpoint],
     slot: &Rc<RefCell<Heard>>,
 ) -> Result<()> {
     let qos = QosProfile::default().keep_last(10);
@@ -235,7 +296,7 @@ fn listen(
     Ok(())
 }
 
-fn camera(topic: String, kind: String, publishers: Vec<Publisher>, heard: &Heard) -> Camera {
+fn camera(topic: String, kind: String, publishers: Vec<Endpoint>, heard: &Heard) -> Camera {
     let frames = heard.arrivals.len();
     let info = info(info_topic(&topic, kind == COMPRESSED), heard);
     let some = |text: &String| (frames > 0).then(|| text.clone());
@@ -250,6 +311,7 @@ fn camera(topic: String, kind: String, publishers: Vec<Publisher>, heard: &Heard
         topic,
         kind,
         publishers,
+        subscribers: Vec::new(),
     }
 }
 

@@ -22,6 +22,26 @@ pub struct Graph {
     pub seconds: f64,
     /// Every image topic that is no output of a perception_node.
     pub images: Vec<Camera>,
+    /// Cameras of running nodes, as their diagnostics tell of them.
+    #[serde(default)]
+    pub running: Vec<Running>,
+}
+
+/// One camera of a running node, from the newest status that came.
+#[derive(Debug, Default, Deserialize)]
+pub struct Running {
+    /// The status' name: the node's, and which camera of it.
+    pub name: String,
+    /// 0 OK, 1 WARN, 2 ERROR.
+    pub level: u8,
+    /// What the node says.
+    pub message: String,
+    /// Images a second that reach it.
+    pub input_rate_hz: Option<f64>,
+    /// Results a second that it publishes.
+    pub output_rate_hz: Option<f64>,
+    /// 99 of 100 results were younger than this when they were published, milliseconds.
+    pub age_p99_ms: Option<f64>,
 }
 
 /// One image topic.
@@ -30,7 +50,10 @@ pub struct Camera {
     /// Full name.
     pub topic: String,
     /// Who publishes.
-    pub publishers: Vec<Publisher>,
+    pub publishers: Vec<Endpoint>,
+    /// Who subscribes, but for the helper.
+    #[serde(default)]
+    pub subscribers: Vec<Endpoint>,
     /// Frames that came.
     pub frames: usize,
     /// Frames a second by their arrival; none of fewer than two frames.
@@ -47,12 +70,12 @@ pub struct Camera {
     pub info: Info,
 }
 
-/// One publisher.
+/// One publisher or subscription.
 #[derive(Debug, Deserialize)]
-pub struct Publisher {
+pub struct Endpoint {
     /// Full name of its node.
     pub node: String,
-    /// Whether it offers reliable delivery.
+    /// Whether it offers, or asks for, reliable delivery.
     pub reliable: bool,
 }
 
@@ -149,7 +172,50 @@ pub fn judge(graph: &Graph, named: &[String]) -> Vec<Check> {
     if checks.is_empty() {
         checks.push(Check::warn(Area::Graph, "no image topic on the graph", none));
     }
+    checks.extend(graph.running.iter().map(running_check));
     checks
+}
+
+/// What a running node says of one of its cameras.
+fn running_check(running: &Running) -> Check {
+    let rate = |rate: Option<f64>| rate.map_or("none".to_owned(), |rate| format!("{rate:.1} Hz"));
+    let age = running.age_p99_ms.map_or(String::new(), |age| format!(", 99 of 100 younger than {age:.0} ms"));
+    let found = format!(
+        "{}: in {}, out {}{age}: {}",
+        running.name,
+        rate(running.input_rate_hz),
+        rate(running.output_rate_hz),
+        running.message
+    );
+    match running.level {
+        0 => Check::ok(Area::Graph, found),
+        level => Check::lacking(
+            level > 1,
+            Area::Graph,
+            found,
+            "the node's own words say what; docs/perception_node.md says when it says so",
+        ),
+    }
+}
+
+/// Subscriptions that ask for what not every publisher offers: the middleware connects them with none of those.
+fn quality_checks(camera: &Camera, strict: bool) -> Vec<Check> {
+    let Some(offers_less) = camera.publishers.iter().find(|publisher| !publisher.reliable) else {
+        return Vec::new();
+    };
+    let asking = camera.subscribers.iter().filter(|subscriber| subscriber.reliable);
+    let told = asking.map(|subscriber| {
+        Check::lacking(
+            strict,
+            Area::Graph,
+            format!(
+                "{}: {} asks for reliable delivery and {} offers best effort: nothing arrives",
+                camera.topic, subscriber.node, offers_less.node
+            ),
+            "take the reliability out of the subscriber's qos_overrides (or set it to best_effort), or make the camera reliable",
+        )
+    });
+    told.collect()
 }
 
 fn camera_checks(camera: &Camera, strict: bool, seconds: f64) -> Vec<Check> {
@@ -180,6 +246,7 @@ fn camera_checks(camera: &Camera, strict: bool, seconds: f64) -> Vec<Check> {
         )];
     }
     let mut checks = vec![frames_check(camera, strict, &by)];
+    checks.extend(quality_checks(camera, strict));
     checks.extend(loss_check(camera));
     checks.extend(frame_id_check(camera));
     checks.push(info_check(camera, strict));
@@ -276,7 +343,7 @@ mod tests {
     fn sound() -> Camera {
         Camera {
             topic: "/camera/image_raw".into(),
-            publishers: vec![Publisher { node: "/camera".into(), reliable: true }],
+            publishers: vec![Endpoint { node: "/camera".into(), reliable: true }],
             frames: 60,
             rate_hz: Some(30.0),
             lost: Some(0.0),
@@ -296,6 +363,15 @@ mod tests {
         let cases: &[Case] = &[
             (|_| {}, Status::Ok, Status::Ok, "640x480 rgb8, 30.0 Hz, reliable"),
             (best_effort, Status::Ok, Status::Ok, "best effort"),
+            (
+                |camera| {
+                    camera.publishers[0].reliable = false;
+                    camera.subscribers = vec![Endpoint { node: "/perception_node".into(), reliable: true }];
+                },
+                Status::Warn,
+                Status::Fail,
+                "/perception_node asks for reliable delivery and /camera offers best effort",
+            ),
             (|camera| camera.publishers.clear(), Status::Warn, Status::Fail, "nobody publishes"),
             (|camera| camera.frames = 0, Status::Warn, Status::Fail, "no frame came within 2 s"),
             (|camera| camera.refused = Some("short".into()), Status::Warn, Status::Fail, "refuse it: short"),
@@ -323,7 +399,7 @@ mod tests {
         for (change, at_large, named, words) in cases {
             let mut camera = sound();
             change(&mut camera);
-            let graph = Graph { seconds: 2.0, images: vec![camera] };
+            let graph = Graph { seconds: 2.0, images: vec![camera], running: vec![] };
             for (names, status) in [(vec![], at_large), (vec!["/camera/image_raw".to_owned()], named)] {
                 let checks = judge(&graph, &names);
                 assert_eq!(worst(&checks), *status, "{checks:#?}");
@@ -333,18 +409,39 @@ mod tests {
     }
 
     #[test]
+    fn a_running_node_is_told_with_its_level() {
+        for (level, status) in [(0, Status::Ok), (1, Status::Warn), (2, Status::Fail)] {
+            let running = Running {
+                name: "perception_node: camera".into(),
+                level,
+                message: "publishing".into(),
+                input_rate_hz: Some(30.0),
+                output_rate_hz: Some(12.5),
+                age_p99_ms: Some(81.0),
+            };
+            let checks = judge(&Graph { seconds: 2.0, images: vec![sound()], running: vec![running] }, &[]);
+            let told =
+                "perception_node: camera: in 30.0 Hz, out 12.5 Hz, 99 of 100 younger than 81 ms: publishing";
+            assert!(checks.iter().any(|check| check.found == told && check.status == status), "{checks:#?}");
+        }
+    }
+
+    #[test]
     fn a_named_camera_must_be_there_and_others_are_left_out() {
-        let graph = Graph { seconds: 2.0, images: vec![sound()] };
+        let graph = Graph { seconds: 2.0, images: vec![sound()], running: vec![] };
         let checks = judge(&graph, &["/other".to_owned()]);
         assert_eq!((checks.len(), worst(&checks)), (1, Status::Fail), "{checks:#?}");
-        assert_eq!(worst(&judge(&Graph { seconds: 2.0, images: vec![] }, &[])), Status::Warn);
+        assert_eq!(
+            worst(&judge(&Graph { seconds: 2.0, images: vec![], running: vec![] }, &[])),
+            Status::Warn
+        );
     }
 
     #[test]
     fn another_nodes_depth_is_no_camera() {
         for form in ["640x480 16UC1", "640x480 32FC1", "compressed, 16UC1; compressedDepth png"] {
             let camera = Camera { form: Some(form.into()), refused: Some("no".into()), ..sound() };
-            let checks = judge(&Graph { seconds: 2.0, images: vec![camera] }, &[]);
+            let checks = judge(&Graph { seconds: 2.0, images: vec![camera], running: vec![] }, &[]);
             assert_eq!((checks.len(), worst(&checks)), (1, Status::Ok), "{checks:#?}");
         }
     }

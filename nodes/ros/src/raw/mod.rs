@@ -11,6 +11,7 @@
 mod buffer;
 pub mod definition;
 mod error;
+mod listeners;
 mod participant;
 mod publisher;
 mod queue;
@@ -21,6 +22,7 @@ pub mod support;
 pub use buffer::{Buffer, Pool};
 pub use definition::{Definition, TypeName};
 pub use error::RawError;
+pub use listeners::Listener;
 pub use participant::Participant;
 pub use publisher::Publisher;
 pub use queue::{Counts, Message, Queue};
