@@ -190,7 +190,7 @@ pub fn probe(node: &mut r2r::Node, seconds: f64) -> Result<Graph> {
             listeners.map(|listener| Endpoint { node: listener.node, reliable: listener.reliable }).collect();
         images.push(Camera { subscribers, ..camera(topic, kind, publishers, &slot.borrow()) });
     }
-    let running = statuses.borrow().iter().filter_map(|(_, status)| running(status)).collect();
+    let running = statuses.borrow().values().filter_map(running).collect();
     Ok(Graph { seconds, images, running })
 }
 
