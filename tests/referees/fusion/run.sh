@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# A simulated camera path through the nodes over ROS 2, fused by Open3D's TSDF, against the scene. Called by ../run.sh, in the
-# environment of .pixio/setup.bash; Open3D (with what it needs, 500 MB) goes to .pixio/open3d.
+# Simulated camera paths through the nodes over ROS 2, fused by Open3D's TSDF, against the scenes. Called by ../run.sh, in the
+# environment of .pixio/setup.bash; Open3D (with what it needs, 500 MB) goes to .pixio/open3d, unless PIXIO_OPEN3D names its folder.
+#
+#   tests/referees/fusion/run.sh              true depth
+#   tests/referees/fusion/run.sh models/cell  and the depth that a bundle predicts in the simulated robot's cell (128x128)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
-home=$PWD/.pixio/open3d
+home=${PIXIO_OPEN3D:-$PWD/.pixio/open3d}
 bin=$PWD/${CARGO_TARGET_DIR:-target}/release
+out=$PWD/out/fusion
 if [ ! -f "$home/ready" ]; then
   /usr/bin/env python3.11 -m venv "$home"
   "$home/bin/pip" install -q open3d-cpu==0.20.0
@@ -15,7 +19,17 @@ fi
 source scripts/isolated.bash
 kept=$(mktemp -d)
 trap 'rm -rf "$kept"' EXIT
-python tests/referees/fusion/film.py --bin "$bin" --out "$kept/true.npz"
-python tests/referees/fusion/film.py --bin "$bin" --errors --out "$kept/errors.npz"
+film() { python tests/referees/fusion/film.py --bin "$bin" "$@"; }
+film --depth true --out "$kept/room.npz"
+film --depth errors --out "$kept/errors.npz"
+predicted=()
+if [ $# -gt 0 ]; then
+  tests/sim/setup.sh
+  .pixio/sim/bin/python tests/referees/fusion/cell.py --out "$kept/frames.npz"
+  film --frames "$kept/frames.npz" --depth true --out "$kept/cell.npz"
+  film --frames "$kept/frames.npz" --depth predicted --bundle "$1" --out "$kept/predicted.npz"
+  predicted=(--cell "$kept/cell.npz" --predicted "$kept/predicted.npz")
+fi
 env -u LD_PRELOAD LD_LIBRARY_PATH="$home/system/usr/lib/x86_64-linux-gnu" \
-  "$home/bin/python" tests/referees/fusion/fuse.py --true "$kept/true.npz" --errors "$kept/errors.npz"
+  "$home/bin/python" tests/referees/fusion/fuse.py --room "$kept/room.npz" --errors "$kept/errors.npz" "${predicted[@]}" --pictures "$out"
+echo "pictures of the meshes: $out"

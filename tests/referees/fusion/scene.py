@@ -19,6 +19,7 @@ BALLS = [(np.array(centre), radius) for centre, radius in BALLS]
 SIZE = (320, 240)
 FOCAL, CENTRE = 260.0, (158.3, 121.2)
 FRAMES = 24
+CAMERA = np.array([[FOCAL, 0.0, CENTRE[0]], [0.0, FOCAL, CENTRE[1]], [0.0, 0.0, 1.0]])
 
 
 def world_from_camera(frame):
