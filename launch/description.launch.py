@@ -13,21 +13,22 @@ import subprocess
 from pathlib import Path
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.substitutions import LaunchConfiguration
+from launch.actions import OpaqueFunction
+from launch.launch_description_sources import load_python_launch_file_as_module
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = Path(__file__).resolve().parent
+shared = load_python_launch_file_as_module(str(SHARE / "arguments.py"))
 # Installed beside this folder, and where they lie in the source tree.
 DESCRIPTION = SHARE.parent / "urdf" / "robots" / "arm.urdf"
 CAMERAS = [SHARE.parent / "cameras", SHARE.parent / "calibration" / "cameras"]
 
-# name, default, description
+# name, default, description, what is allowed
 ARGUMENTS = [
     ("bundle", "", "folder of the model bundle; empty: the parameter file's"),
     ("description", str(DESCRIPTION), "the robot: a URDF file, or a xacro file when xacro is installed"),
-    ("self_filter", "true", "true: the robot's own links become unknown in depth and points"),
+    ("self_filter", "true", "true: the robot's own links become unknown in depth and points", shared.BOOL),
     ("self_filter_padding", "0.02", "m around the links' shapes"),
     ("image", "image", "image topic"),
     ("camera_info", "camera_info", "camera info topic"),
@@ -35,7 +36,7 @@ ARGUMENTS = [
     ("video_device", "/dev/video0", "with calibration: the camera"),
     ("frame_id", "static_camera_optical", "with calibration: the link of the camera's optical frame in the description"),
     ("params_file", str(SHARE / "config" / "perception.yaml"), "parameter file of perception_node"),
-    ("use_sim_time", "false", "true: follow /clock"),
+    ("use_sim_time", "false", "true: follow /clock", shared.BOOL),
     ("log_level", "info", "debug, info, warn, error or fatal"),
 ]
 
@@ -58,16 +59,15 @@ def calibration_file(name):
 
 
 def nodes(context):
-    def value(name):
-        return LaunchConfiguration(name).perform(context)
-
-    clock = {"use_sim_time": value("use_sim_time") == "true"}
+    values = shared.Values(context)
+    value = values.text
+    clock = {"use_sim_time": values.is_true("use_sim_time")}
     ros_arguments = ["--log-level", value("log_level")]
     topics = [("image", value("image")), ("camera_info", value("camera_info"))]
     # As text: launch would read a URDF as YAML.
     urdf = ParameterValue(description_text(value("description")), value_type=str)
     perception = {
-        "self_filter": value("self_filter") == "true",
+        "self_filter": values.is_true("self_filter"),
         "self_filter_padding": float(value("self_filter_padding")),
         **({"bundle": value("bundle")} if value("bundle") else {}),
     }
@@ -83,9 +83,9 @@ def nodes(context):
             package="pixio",
             executable="perception_node",
             name="perception_node",
-            parameters=[value("params_file"), {**clock, **perception}],
+            parameters=[{**clock, **perception}],
             remappings=topics,
-            ros_arguments=ros_arguments,
+            ros_arguments=shared.ros_arguments(values),
             output="screen",
         ),
     ]
@@ -109,5 +109,4 @@ def nodes(context):
 
 
 def generate_launch_description():
-    declared = [DeclareLaunchArgument(name, default_value=default, description=text) for name, default, text in ARGUMENTS]
-    return LaunchDescription([*declared, OpaqueFunction(function=nodes)])
+    return LaunchDescription([*shared.declare(ARGUMENTS), OpaqueFunction(function=nodes)])

@@ -7,17 +7,17 @@ ros2 launch gives its nodes no keyboard: for arrow keys run recorder_node in a t
 """
 
 import json
-import os
 from pathlib import Path
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.substitutions import LaunchConfiguration
+from launch.actions import OpaqueFunction
+from launch.launch_description_sources import load_python_launch_file_as_module
 from launch_ros.actions import Node
 
 SHARE = Path(__file__).resolve().parent
+shared = load_python_launch_file_as_module(str(SHARE / "arguments.py"))
 
-# name, default, description
+# name, default, description, what is allowed
 ARGUMENTS = [
     ("contract", "", "contract file; empty: the parameter file's"),
     ("root", "", "folder for bags and dataset; empty: the parameter file's"),
@@ -28,9 +28,10 @@ ARGUMENTS = [
     ("namespace", "", "namespace of the node"),
     ("name", "recorder_node", "name of the node"),
     ("params_file", str(SHARE / "config" / "recorder.yaml"), "parameter file"),
-    ("use_sim_time", "false", "true: follow /clock"),
+    ("use_sim_time", "false", "true: follow /clock", shared.BOOL),
     ("log_level", "info", "debug, info, warn, error or fatal"),
-    ("fastdds_profile", "true", "true: a shared-memory segment that holds images, unless a Fast DDS profile is set already"),
+    ("fastdds_profile", "true", "true: a shared-memory segment that holds images, unless a Fast DDS profile is set already",
+     shared.BOOL),
 ]
 
 # Arguments that are parameters of the node, and how each is read; left empty, the parameter file's value counts. launch_ros
@@ -46,9 +47,8 @@ PARAMETERS = {
 
 
 def nodes(context):
-    def value(name):
-        return LaunchConfiguration(name).perform(context)
-
+    values = shared.Values(context)
+    value = values.text
     given = {name: read(value(name)) for name, read in PARAMETERS.items() if value(name)}
     return [
         Node(
@@ -56,21 +56,12 @@ def nodes(context):
             executable="recorder_node",
             name=value("name"),
             namespace=value("namespace"),
-            parameters=[value("params_file"), {"use_sim_time": value("use_sim_time") == "true", **given}],
-            ros_arguments=["--log-level", value("log_level")],
+            parameters=[{"use_sim_time": values.is_true("use_sim_time"), **given}],
+            ros_arguments=shared.ros_arguments(values),
             output="screen",
         )
     ]
 
 
-def transport(context):
-    variables = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-    wanted = LaunchConfiguration("fastdds_profile").perform(context) == "true"
-    if not wanted or any(os.environ.get(variable) for variable in variables):
-        return []
-    return [SetEnvironmentVariable(variable, str(SHARE / "fastdds.xml")) for variable in variables]
-
-
 def generate_launch_description():
-    declared = [DeclareLaunchArgument(name, default_value=default, description=text) for name, default, text in ARGUMENTS]
-    return LaunchDescription([*declared, OpaqueFunction(function=transport), OpaqueFunction(function=nodes)])
+    return LaunchDescription([*shared.declare(ARGUMENTS), OpaqueFunction(function=shared.transport), OpaqueFunction(function=nodes)])

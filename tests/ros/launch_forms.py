@@ -1,9 +1,11 @@
 """What each form of a launch file would start, worked out without `launch`, which no package registry carries.
 
 The Python form runs against stand-ins of the few classes that it uses; the XML and YAML forms are read, and of their
-substitutions only those that they use are known: var, dirname, env and eval. Anything else is an error here.
+substitutions only those that they use are known: var, dirname, env and eval. Anything else is an error here. As in launch, what
+an included file sets stays set in the file that includes it, unless a group is around it.
 """
 
+import copy
 import importlib.util
 import re
 import sys
@@ -45,15 +47,40 @@ def ros_value(value):
     return yaml.safe_dump(value, default_flow_style=True, width=10**6).replace("\n...", "").strip()
 
 
+@dataclass
+class Context:
+    """What launch hands from file to file: arguments and variables, the environment, remaps for every node."""
+
+    configurations: dict
+    environment: dict
+    set_variables: dict = field(default_factory=dict)
+    remaps: list = field(default_factory=list)
+
+    def declare(self, name, default, choices):
+        assert choices is None or default in choices, "launch refuses such a default"
+        value = self.configurations.setdefault(name, default)
+        if choices is not None and value not in choices:
+            raise Refused(f'Argument "{name}" provided value "{value}" is not valid. Valid options are: {choices}')
+
+
+class Refused(RuntimeError):
+    """An argument that launch refuses, in its words."""
+
+
 def arguments(path):
-    """The declared arguments: name to (default, description), `$(dirname)` resolved."""
-    return READERS[path.suffix](path, {}, {})[0]
+    """The declared arguments: name to (default, description, choices), `$(dirname)` resolved."""
+    return READERS[path.suffix](path, Context({}, {}))[0]
 
 
 def started(path, given=None, environment=None):
     """The processes that the launch file starts with these arguments in this environment."""
-    declared, found = READERS[path.suffix](path, given or {}, environment or {})
-    assert set(given or {}) <= set(declared), "ros2 launch would pass over an argument that is not declared"
+    return include(path, given or {}, Context({}, environment or {}))
+
+
+def include(path, given, context):
+    context.configurations.update(given)
+    declared, found = READERS[path.suffix](path, context)
+    assert set(given) <= set(declared), "ros2 launch would pass over an argument that is not declared"
     return found
 
 
@@ -69,7 +96,7 @@ def kinds(*names):
 
 
 ACTIONS = kinds("DeclareLaunchArgument", "OpaqueFunction", "SetEnvironmentVariable", "Node", "LaunchDescription",
-                "IncludeLaunchDescription", "PythonLaunchDescriptionSource", "ParameterValue")
+                "IncludeLaunchDescription", "GroupAction", "PythonLaunchDescriptionSource", "ParameterValue")
 
 
 class LaunchConfiguration:
@@ -77,119 +104,80 @@ class LaunchConfiguration:
         self.name = name
 
     def perform(self, context):
-        return context[self.name]
+        return context.configurations[self.name]
 
 
 def stand_ins():
-    classes = {**ACTIONS, "LaunchConfiguration": LaunchConfiguration}
+    classes = {**ACTIONS, "LaunchConfiguration": LaunchConfiguration, "load_python_launch_file_as_module": load}
     modules = ("launch", "launch.actions", "launch.substitutions", "launch.launch_description_sources", "launch_ros",
                "launch_ros.actions", "launch_ros.parameter_descriptions")
     return {name: types.SimpleNamespace(**classes) for name in modules}
 
 
-def read_python(path, given, environment):
-    with mock.patch.dict(sys.modules, stand_ins()), mock.patch.dict("os.environ", environment, clear=True):
-        spec = importlib.util.spec_from_file_location("launch_file", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        [actions] = module.generate_launch_description().values
-        declared = {}
+def load(path):
+    spec = importlib.util.spec_from_file_location("launch_file", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read_python(path, context):
+    with mock.patch.dict(sys.modules, stand_ins()), mock.patch.dict("os.environ", context.environment, clear=True):
+        [actions] = load(path).generate_launch_description().values
+        declared, found = {}, []
         for action in actions:
-            if isinstance(action, ACTIONS["DeclareLaunchArgument"]):
-                declared[action.values[0]] = (action.named["default_value"], action.named["description"])
-        context = {name: given.get(name, default) for name, (default, _) in declared.items()}
-        found, set_variables = [], {}
-        for action in actions:
-            if isinstance(action, ACTIONS["IncludeLaunchDescription"]):
-                [source] = action.values
-                passed = {name: perform(value, context) for name, value in action.named["launch_arguments"]}
-                found += started(Path(source.values[0]), passed, environment)
-            if isinstance(action, ACTIONS["OpaqueFunction"]):
-                for made in action.named["function"](context):
-                    if isinstance(made, ACTIONS["SetEnvironmentVariable"]):
-                        set_variables[made.values[0]] = made.values[1]
-                    else:
-                        found.append(python_node(made.named, set_variables))
+            python_action(action, context, declared, found)
     return declared, found
+
+
+def python_action(action, context, declared, found):
+    kind = next(name for name, known in ACTIONS.items() if isinstance(action, known))
+    if kind == "DeclareLaunchArgument":
+        [name], default, choices = action.values, action.named["default_value"], action.named["choices"]
+        declared[name] = (default, action.named["description"], choices)
+        context.declare(name, default, choices)
+    elif kind == "GroupAction":
+        inner = copy.deepcopy(context)
+        for entry in action.values[0]:
+            python_action(entry, inner, declared, found)
+    elif kind == "IncludeLaunchDescription":
+        [source] = action.values
+        passed = {name: perform(value, context) for name, value in action.named["launch_arguments"]}
+        found += include(Path(source.values[0]), passed, context)
+    elif kind == "OpaqueFunction":
+        for made in action.named["function"](context):
+            python_action(made, context, declared, found)
+    elif kind == "SetEnvironmentVariable":
+        context.set_variables[action.values[0]] = action.values[1]
+    else:
+        assert kind == "Node", f"{kind} is not known here"
+        found.append(python_node(action.named, context))
 
 
 def perform(value, context):
     return value.perform(context) if isinstance(value, LaunchConfiguration) else value
 
 
-def python_node(named, set_variables):
-    files = [entry for entry in named.get("parameters", []) if isinstance(entry, str)]
+def python_node(named, context):
     values = {}
     for entry in named.get("parameters", []):
-        values.update(entry if isinstance(entry, dict) else {})
+        values.update(entry)
     text = ACTIONS["ParameterValue"]
     values = {name: value.values[0] if isinstance(value, text) else value for name, value in values.items()}
-    ros = named.get("ros_arguments", [])
-    return Started(
+    node = Started(
         executable=(named["package"], named["executable"]),
         names=(named.get("namespace", ""), named.get("name", "")),
-        params_files=files,
-        parameters=values,
-        remaps=list(named.get("remappings", [])),
-        log_level=ros[ros.index("--log-level") + 1] if ros else "",
+        remaps=[*context.remaps, *named.get("remappings", [])],
         arguments=named.get("arguments", []),
-        environment=dict(set_variables),
+        environment=dict(context.set_variables),
     )
+    ros_arguments(node, named.get("ros_arguments", []))
+    assert not set(node.parameters) & set(values)
+    node.parameters.update(values)  # launch_ros puts them last
+    return node
 
 
-# The XML and YAML forms: both become (kind, attributes, remaps or an include's arguments) in order.
-
-def read_xml(path, given, environment):
-    root = ElementTree.parse(path).getroot()
-    entries = [(entry.tag, dict(entry.attrib), [dict(child.attrib) for child in entry]) for entry in root]
-    return read_entries(entries, path, given, environment)
-
-
-def read_yaml(path, given, environment):
-    entries = []
-    for entry in yaml.safe_load(path.read_text())["launch"]:
-        [(kind, attributes)] = entry.items()
-        remaps = attributes.pop("remap", attributes.pop("arg", []) if kind == "include" else [])
-        entries.append((kind, attributes, remaps))
-    return read_entries(entries, path, given, environment)
-
-
-def read_entries(entries, path, given, environment):
-    declared, variables, set_variables, found = {}, {}, {}, []
-
-    def perform(text):
-        return substitute(text, variables, path.parent, environment)
-
-    for kind, attributes, remaps in entries:
-        if "if" in attributes and perform(attributes.pop("if")).lower() != "true":
-            continue
-        if kind == "arg":
-            name = attributes["name"]
-            declared[name] = (perform(attributes["default"]), attributes["description"])
-            variables[name] = given.get(name, declared[name][0])
-        elif kind == "let":
-            variables[attributes["name"]] = perform(attributes["value"])
-        elif kind == "set_env":
-            set_variables[attributes["name"]] = perform(attributes["value"])
-        elif kind == "include":
-            passed = {argument["name"]: perform(argument["value"]) for argument in remaps}
-            found += started(Path(perform(attributes["file"])), passed, environment)
-        else:
-            assert kind == "node", f"{path}: {kind} is not known here"
-            found.append(written_node(attributes, remaps, perform, set_variables))
-    return declared, found
-
-
-def written_node(attributes, remaps, perform, set_variables):
-    assert set(attributes) <= {"pkg", "exec", "name", "namespace", "output", "ros_args", "args"}, attributes
-    node = Started(
-        executable=(attributes["pkg"], attributes["exec"]),
-        names=(perform(attributes.get("namespace", "")), perform(attributes.get("name", ""))),
-        remaps=[(remap["from"], perform(remap["to"])) for remap in remaps],
-        arguments=[perform(word) for word in attributes.get("args", "").split()],
-        environment=dict(set_variables),
-    )
-    words = [perform(word) for word in re.findall(r"(?:\$\([^()]*\)|[^ $])+", attributes.get("ros_args", ""))]
+def ros_arguments(node, words):
     for option, value in zip(words[::2], words[1::2], strict=True):
         if option == "--params-file":
             assert not node.parameters, "a parameter file after -p would win over it"
@@ -200,6 +188,91 @@ def written_node(attributes, remaps, perform, set_variables):
         else:
             assert option == "--log-level", option
             node.log_level = value
+
+
+# The XML and YAML forms: both become (kind, attributes, children) in order; the children are a group's entries, an argument's
+# choices, a node's remaps or an include's arguments.
+
+def read_xml(path, context):
+    return read_entries(xml_entries(ElementTree.parse(path).getroot()), path, context)
+
+
+def xml_entries(parent):
+    return [
+        (entry.tag, dict(entry.attrib), xml_entries(entry) if entry.tag == "group" else [dict(child.attrib) for child in entry])
+        for entry in parent
+    ]
+
+
+def read_yaml(path, context):
+    return read_entries(yaml_entries(yaml.safe_load(path.read_text())["launch"]), path, context)
+
+
+CHILDREN = {"arg": "choice", "node": "remap", "include": "arg"}
+
+
+def yaml_entries(entries):
+    found = []
+    for [(kind, attributes)] in (entry.items() for entry in entries):
+        if kind == "group":
+            found.append((kind, {}, yaml_entries(attributes)))
+        else:
+            found.append((kind, attributes, attributes.pop(CHILDREN.get(kind), [])))
+    return found
+
+
+def read_entries(entries, path, context):
+    declared, found = {}, []
+
+    def perform(text):
+        return substitute(text, context.configurations, path.parent, context.environment)
+
+    for kind, attributes, children in entries:
+        if "if" in attributes and not condition(perform(attributes.pop("if"))):
+            continue
+        if kind == "arg":
+            name = attributes["name"]
+            default = perform(attributes["default"]) if "default" in attributes else None
+            choices = [choice["value"] for choice in children] or None
+            declared[name] = (default, attributes["description"], choices)
+            assert default is not None or name in context.configurations, f"{name} has no default and is not given"
+            context.declare(name, default, choices)
+        elif kind == "let":
+            context.configurations[attributes["name"]] = perform(attributes["value"])
+        elif kind == "set_env":
+            context.set_variables[attributes["name"]] = perform(attributes["value"])
+        elif kind == "set_remap":
+            context.remaps.append((attributes["from"], perform(attributes["to"])))
+        elif kind == "include":
+            passed = {argument["name"]: perform(argument["value"]) for argument in children}
+            found += include(Path(perform(attributes["file"])), passed, context)
+        elif kind == "group":
+            found += read_entries(children, path, copy.deepcopy(context))[1]
+        else:
+            assert kind == "node", f"{path}: {kind} is not known here"
+            found.append(written_node(attributes, children, perform, context))
+    return declared, found
+
+
+def condition(text):
+    """As launch's IfCondition."""
+    return {"true": True, "1": True, "false": False, "0": False}[text.strip().lower()]
+
+
+def written_node(attributes, remaps, perform, context):
+    assert set(attributes) <= {"pkg", "exec", "name", "namespace", "output", "ros_args", "args"}, attributes
+
+    def words(name):
+        return [perform(word) for word in re.findall(r"(?:\$\([^()]*\)|[^ $])+", attributes.get(name, ""))]
+
+    node = Started(
+        executable=(attributes["pkg"], attributes["exec"]),
+        names=(perform(attributes.get("namespace", "")), perform(attributes.get("name", ""))),
+        remaps=[*context.remaps, *((remap["from"], perform(remap["to"])) for remap in remaps)],
+        arguments=words("args"),
+        environment=dict(context.set_variables),
+    )
+    ros_arguments(node, words("ros_args"))
     return node
 
 

@@ -1,6 +1,7 @@
 """The launch file that puts the robot's description and perception together, started with a stand-in for robot_state_publisher."""
 
 import os
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -78,10 +79,18 @@ def test_what_is_not_there_is_refused_with_what_is():
         launch_forms.started(FILE, {"description": "/no/arm.urdf"})
 
 
+@pytest.mark.parametrize("text, meant", [("True", True), ("1", True), ("False", False), ("0", False)])
+def test_true_and_false_may_be_written_as_in_the_other_launch_files(text, meant):
+    for name in ("self_filter", "use_sim_time"):
+        assert launch_forms.started(FILE, {name: text})[1].parameters[name] is meant
+        with pytest.raises(launch_forms.Refused, match=f'"{name}" provided value "maybe"'):
+            launch_forms.started(FILE, {name: "maybe"})
+
+
 def test_every_argument_is_used_and_every_parameter_declared():
     text = FILE.read_text()
     arguments = launch_forms.arguments(FILE)
-    assert all(f'value("{name}")' in text for name in arguments)
+    assert all(re.search(rf'(value|is_true)\("{name}"\)', text) or name in ("params_file", "log_level") for name in arguments)
     table = (ROOT / "docs/reference.md").read_text()
     perception = launch_forms.started(FILE, {"bundle": "/models/b16"})[1]
     assert {"self_filter", "self_filter_padding", "bundle", "use_sim_time"} == set(perception.parameters)

@@ -1,13 +1,14 @@
 """Launch and parameter files, in every form, against what the node declares."""
 
 import re
-import subprocess
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 import yaml
 
 import launch_forms
+import parameter_files
 from conftest import BIN, ROOT, Process
 
 LAUNCH = ROOT / "launch"
@@ -22,34 +23,34 @@ CASES = [
     {"cameras": "front, rear", "use_sim_time": "true", "log_level": "debug"},
     {"image": "/camera/image_raw", "camera_info": "/camera/camera_info", "params_file": "/etc/robot.yaml"},
     {"rviz": "true", "fastdds_profile": "false"},
+    {"rviz": "True", "fastdds_profile": "False", "use_sim_time": "True", "name": "eyes", "fixed_frame": "base_link"},
+    {"rviz": "1", "fastdds_profile": "0", "use_sim_time": "1", "cameras": "[front, rear]", "namespace": "/robot"},
+    {"rviz": "False", "fastdds_profile": "True", "use_sim_time": "False"},
+    {"rviz": "0", "fastdds_profile": "1", "use_sim_time": "0"},
+    {"rviz": "true", "cameras": "front , rear", "namespace": "robot/left"},
 ]
+# Neither true nor false: refused.
+UNCLEAR = ["maybe", "yes", "TRUE", "tru", ""]
 ENVIRONMENTS = [{}, {"FASTRTPS_DEFAULT_PROFILES_FILE": "/my.xml"}, {"FASTDDS_DEFAULT_PROFILES_FILE": "/my.xml"}]
+
+
+TRUTH = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
+# What rviz is to show of a node, or of its first camera; test_views_... holds them against the running node.
+VIEWED = ["points", "depth/image_rect", "color/image_rect"]
 
 
 def form(suffix):
     return LAUNCH / f"perception.launch.{suffix}"
 
 
-def declared():
-    """The node's parameters, as its refusal of an unknown one lists them."""
-    command = [str(BIN / "perception_node"), "--ros-args", "-p", "no_such_parameter:=1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 2
-    return set(re.search(r"this node has ([\w, ]+)", ended.stdout + ended.stderr).group(1).split(", "))
-
-
-def test_the_parameter_file_names_every_parameter_with_a_comment():
-    lines = (LAUNCH / "config/perception.yaml").read_text().splitlines()
-    entries = [re.match(r"^    (?:# )?(\w+): (.*)$", line) for line in lines]
-    entries = {entry.group(1): entry.group(2) for entry in entries if entry}
-    assert set(entries) | NOT_IN_FILE == declared()
-    assert all("#" in value for value in entries.values()), "every entry says what it is, numbers with their unit"
+def test_the_parameter_file_names_every_parameter_with_its_default_and_a_unit():
+    parameter_files.check(LAUNCH / "config/perception.yaml", "perception_node", NOT_IN_FILE)
 
 
 def test_every_form_declares_the_same_arguments():
     forms = {suffix: launch_forms.arguments(form(suffix)) for suffix in launch_forms.FORMS}
     assert forms["py"] == forms["xml"] == forms["yaml"]
-    assert len(forms["py"]) >= 12 and all(description for _, description in forms["py"].values())
+    assert len(forms["py"]) >= 12 and all(description for _, description, _ in forms["py"].values())
     for suffix in ("xml", "yaml"):
         text = form(suffix).read_text()
         used = set(re.findall(r"\$\(var (\w+)\)", text))
@@ -63,40 +64,72 @@ def test_every_form_starts_the_same(given, environment):
     assert python == xml == written
     node = python[0]
     assert node.executable == ("pixio", "perception_node")
-    assert set(node.parameters) <= declared() | EVERY_NODE
+    assert set(node.parameters) <= set(parameter_files.described("perception_node")) | EVERY_NODE
     # What is given arrives, and what is not leaves the parameter file alone.
     assert set(node.parameters) == {"use_sim_time"} | ({"bundle", "engine", "cameras"} & set(given))
     assert node.parameters.get("bundle") == given.get("bundle")
+    assert node.params_files == [given.get("params_file", str(LAUNCH / "config/perception.yaml"))]
     assert dict(node.remaps) == {name: given.get(name, name) for name in ("image", "camera_info")}
     assert node.names == (given.get("namespace", ""), given.get("name", "perception_node"))
-    assert node.parameters["use_sim_time"] is (given.get("use_sim_time") == "true")
+    assert node.parameters["use_sim_time"] is TRUTH[given.get("use_sim_time", "false")]
     assert [len(python), bool(node.environment)] == [
-        2 if given.get("rviz") else 1,
-        not environment and given.get("fastdds_profile") != "false",
+        2 if TRUTH[given.get("rviz", "false")] else 1,
+        not environment and TRUTH[given.get("fastdds_profile", "true")],
     ]
 
 
 @pytest.mark.parametrize("suffix", launch_forms.FORMS)
+@pytest.mark.parametrize("name", ["use_sim_time", "rviz", "fastdds_profile"])
+@pytest.mark.parametrize("text", UNCLEAR)
+def test_what_is_neither_true_nor_false_is_refused(suffix, name, text):
+    with pytest.raises(launch_forms.Refused, match=f'"{name}" provided value "{text}" is not valid. Valid options are: .*true.*False'):
+        launch_forms.started(form(suffix), {name: text})
+
+
+def published(node, camera):
+    """A node's topics as a remap's target is resolved: below its namespace and name."""
+    namespace, name = node.names
+    return {"/" + "/".join(part for part in (namespace.strip("/"), name, camera, topic) if part) for topic in VIEWED}
+
+
+@pytest.mark.parametrize("suffix", launch_forms.FORMS)
+@pytest.mark.parametrize("given", CASES)
+def test_rviz_shows_what_the_node_publishes(suffix, given):
+    node, rviz = launch_forms.started(form(suffix), {**given, "rviz": "true"})
+    config = Path(rviz.arguments[rviz.arguments.index("-d") + 1])
+    shown = {text for text in strings(yaml.safe_load(config.read_text())) if text.startswith("/perception_node/")}
+    assert set(dict(rviz.remaps)) == shown == {f"/perception_node/{topic}" for topic in VIEWED}
+    # The targets are relative names, so they are resolved in rviz's own namespace.
+    resolved = {"/" + "/".join(part for part in (rviz.names[0].strip("/"), target) if part) for _, target in rviz.remaps}
+    assert resolved == published(node, (node.parameters.get("cameras") or [""])[0])
+    assert all(target.endswith(source.removeprefix("/perception_node")) for source, target in rviz.remaps), "points to points"
+    assert rviz.parameters == {"use_sim_time": node.parameters["use_sim_time"]}
+    assert rviz.arguments[rviz.arguments.index("-f") + 1] == given.get("fixed_frame", "camera_optical_frame")
+
+
+def test_rviz_starts_in_the_frame_of_its_configuration():
+    config = yaml.safe_load((LAUNCH / "rviz/perception.rviz").read_text())
+    fixed = config["Visualization Manager"]["Global Options"]["Fixed Frame"]
+    assert launch_forms.arguments(form("py"))["fixed_frame"][0] == fixed
+
+
+@pytest.mark.parametrize("suffix", launch_forms.FORMS)
 def test_the_node_takes_what_each_form_gives(suffix, bundle, tmp_path, peer):
-    given = {"bundle": str(bundle), "cameras": "left, right", "namespace": "robot", "name": f"eyes_{suffix}"}
-    [started] = launch_forms.started(form(suffix), given)
+    given = {"bundle": str(bundle), "cameras": "left, right", "namespace": "robot", "name": f"eyes_{suffix}", "rviz": "true"}
+    started, rviz = launch_forms.started(form(suffix), given)
     node = Process(started.command(BIN / "perception_node"), tmp_path / "log")
     try:
         node.wait_for("ready: 2 camera(s)")
-        topic = f"/robot/eyes_{suffix}/right/depth/image_rect"
-        peer.spin_until(lambda: peer.node.count_publishers(topic) == 1, topic)
+        shown = [f"/robot/{target}" for _, target in rviz.remaps]
+        assert f"/robot/eyes_{suffix}/left/points" in shown
+        for topic in [f"/robot/eyes_{suffix}/right/depth/image_rect", *shown]:
+            peer.spin_until(lambda: peer.node.count_publishers(topic) == 1, topic)
     finally:
         assert node.stop() == 0
 
 
-def test_a_default_of_the_parameter_file_is_the_nodes():
-    [node] = launch_forms.started(form("py"))
-    parameters = yaml.safe_load(open(node.params_files[0]))["/**"]["ros__parameters"]
-    assert set(parameters) <= declared()
-
-
 def test_files_that_the_launch_file_names_are_there():
-    for name in ("config/perception.yaml", "rviz/perception.rviz", "fastdds.xml"):
+    for name in ("config/perception.yaml", "rviz/perception.rviz", "fastdds.xml", "arguments.py"):
         assert (LAUNCH / name).is_file(), name
 
 

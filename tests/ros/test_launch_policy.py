@@ -1,13 +1,12 @@
 """Launch, parameter and controller files of the policy, and of the whole, against what the node declares."""
 
-import json
 import re
-import subprocess
 
 import pytest
 import yaml
 
 import launch_forms
+import parameter_files
 from conftest import BIN, ROOT, Process
 from policy import URDF
 
@@ -20,7 +19,14 @@ CASES = [
     {"params_file": "/etc/robot.yaml", "robot_description": "/etc/arm.urdf", "dry_run": "true"},
     {"command_interface": "twist", "command": "/servo_node/delta_twist_cmds", "gripper_command": "/grip/commands"},
     {"namespace": "robot", "use_sim_time": "true", "log_level": "debug", "joint_states": "/arm/joint_states"},
+    {"dry_run": "True", "use_sim_time": "True"},
+    {"dry_run": "1", "use_sim_time": "1"},
+    {"dry_run": "false", "use_sim_time": "false"},
+    {"dry_run": "False", "use_sim_time": "False"},
+    {"dry_run": "0", "use_sim_time": "0"},
+    {"dry_run": ""},
 ]
+TRUTH = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
 
 
 def form(name, suffix):
@@ -28,29 +34,18 @@ def form(name, suffix):
 
 
 def described():
-    ended = subprocess.run([str(BIN / "policy_node"), "--describe"], capture_output=True, text=True, timeout=60)
-    return {p["name"]: p for p in json.loads(ended.stdout)["parameters"] if not p["common"]}
+    return parameter_files.described("policy_node")
 
 
 def test_the_parameter_file_names_every_parameter_with_its_default_and_a_unit():
-    lines = (LAUNCH / "config/policy.yaml").read_text().splitlines()
-    entries = [re.match(r"^    (# )?(\w+): (.*?)\s+# (.*)$", line) for line in lines]
-    entries = {entry.group(2): (entry.group(1), entry.group(3), entry.group(4)) for entry in entries if entry}
-    known = described()
-    assert set(entries) == set(known)
-    for name, (commented, value, comment) in entries.items():
-        if not commented:
-            assert yaml.safe_load(value) == known[name]["default"], name
-        if known[name]["type"] in ("double", "double_array"):
-            first = known[name]["unit"].split()[0]
-            assert first in comment, f"{name}: expected its unit {known[name]['unit']!r} in {comment!r}"
+    parameter_files.check(LAUNCH / "config/policy.yaml", "policy_node")
 
 
 @pytest.mark.parametrize("name", ["policy", "robot"])
 def test_every_form_declares_the_same_arguments_and_uses_them(name):
     forms = {suffix: launch_forms.arguments(form(name, suffix)) for suffix in launch_forms.FORMS}
     assert forms["py"] == forms["xml"] == forms["yaml"]
-    assert len(forms["py"]) >= 12 and all(description for _, description in forms["py"].values())
+    assert len(forms["py"]) >= 12 and all(description for _, description, _ in forms["py"].values())
     for suffix in ("xml", "yaml"):
         used = set(re.findall(r"\$\(var (\w+)\)", form(name, suffix).read_text()))
         assert set(forms["py"]) <= used
@@ -62,12 +57,25 @@ def test_every_form_starts_the_same_policy(given):
     assert python == xml == written
     [node] = python
     assert node.executable == ("pixio", "policy_node")
-    assert set(node.parameters) == EVERY_NODE | ({"robot_description", "command_interface", "dry_run"} & set(given))
-    assert node.parameters.get("dry_run") is (True if given.get("dry_run") else None)
+    assert set(node.parameters) == EVERY_NODE | {name for name in ("robot_description", "command_interface", "dry_run") if given.get(name)}
+    # A robot that is not to move does not: not said is None, and the parameter file counts.
+    assert node.parameters.get("dry_run") is TRUTH.get(given.get("dry_run"))
+    assert node.parameters["use_sim_time"] is TRUTH[given.get("use_sim_time", "false")]
+    assert node.names == (given.get("namespace", ""), "policy_node")
     remaps = dict(node.remaps)
     assert {remaps[topic] for topic in COMMANDS} == {given.get("command", "joint_trajectory_controller/joint_trajectory")}
     assert remaps["joint_states"] == given.get("joint_states", "joint_states")
     assert node.params_files == [given.get("params_file", str(LAUNCH / "config/policy.yaml"))]
+
+
+@pytest.mark.parametrize("name", ["policy", "robot"])
+@pytest.mark.parametrize("suffix", launch_forms.FORMS)
+@pytest.mark.parametrize("text", ["maybe", "yes", "TRUE", "ture", "2"])
+def test_a_dry_run_that_is_neither_true_nor_false_is_refused(name, suffix, text):
+    with pytest.raises(launch_forms.Refused, match=f'"dry_run" provided value "{text}" is not valid. Valid options are: .*true.*False'):
+        launch_forms.started(form(name, suffix), {"dry_run": text})
+    with pytest.raises(launch_forms.Refused, match='"use_sim_time"'):
+        launch_forms.started(form(name, suffix), {"use_sim_time": text})
 
 
 @pytest.mark.parametrize("given", [*CASES, {"bundle": "/models/arm", "cameras": "[front]", "perception_params_file": "/p.yaml"}])
@@ -76,10 +84,14 @@ def test_every_form_starts_the_same_whole(given):
     assert python == xml == written
     perception, policy = python
     assert (perception.executable[1], policy.executable[1]) == ("perception_node", "policy_node")
+    # What perception's file is given must not reach policy's: each keeps its name and its parameter file.
+    assert (perception.names[1], policy.names[1]) == ("perception_node", "policy_node")
+    assert perception.params_files == [given.get("perception_params_file", str(LAUNCH / "config/perception.yaml"))]
+    assert policy.params_files == [given.get("params_file", str(LAUNCH / "config/policy.yaml"))]
+    assert policy.parameters.get("dry_run") is TRUTH.get(given.get("dry_run"))
     assert perception.names[0] == policy.names[0] == given.get("namespace", "")
     assert dict(policy.remaps)["action_chunk"] == "perception_node/action_chunk"
     assert perception.parameters.get("bundle") == given.get("bundle")
-    assert policy.params_files != perception.params_files
 
 
 @pytest.mark.parametrize("suffix", launch_forms.FORMS)

@@ -1,12 +1,10 @@
 """record.launch.py and its parameter file, against what recorder_node declares; the example of a contract is one."""
 
-import re
-import subprocess
-
 import pytest
 import yaml
 
 import launch_forms
+import parameter_files
 from conftest import BIN, ROOT, Process
 
 LAUNCH = ROOT / "launch"
@@ -22,26 +20,23 @@ GIVEN = {
 MEANT = {**GIVEN, "episodes": 20, "episode_seconds": 30.0, "reset_seconds": 5.5}
 
 
-def declared():
-    command = [str(BIN / "recorder_node"), "--ros-args", "-p", "no_such_parameter:=1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 2
-    return set(re.search(r"this node has ([\w, ]+)", ended.stdout + ended.stderr).group(1).split(", "))
-
-
 def as_launched(node):
     """launch_ros reads texts as YAML."""
     values = node.parameters.items()
     return {name: yaml.safe_load(value) if isinstance(value, str) else value for name, value in values}
 
 
-def test_the_parameter_file_names_every_parameter_with_a_comment():
-    text = (LAUNCH / "config/recorder.yaml").read_text()
-    entries = [re.match(r"^    (?:# )?(\w+): (.*)$", line) for line in text.splitlines()]
-    entries = {entry.group(1): entry.group(2) for entry in entries if entry}
-    assert set(entries) == declared()
-    assert all("#" in value for value in entries.values())
-    assert set(yaml.safe_load(text)["/**"]["ros__parameters"]) <= declared()
+def test_the_parameter_file_names_every_parameter_with_its_default_and_a_unit():
+    parameter_files.check(LAUNCH / "config/recorder.yaml", "recorder_node")
+
+
+@pytest.mark.parametrize("text, meant", [("True", True), ("1", True), ("False", False), ("0", False)])
+def test_true_and_false_may_be_written_as_in_the_other_launch_files(text, meant):
+    [node] = launch_forms.started(FORM, {"use_sim_time": text, "fastdds_profile": text})
+    assert node.parameters["use_sim_time"] is meant and bool(node.environment) is meant
+    for name in ("use_sim_time", "fastdds_profile"):
+        with pytest.raises(launch_forms.Refused, match=f'"{name}" provided value "maybe"'):
+            launch_forms.started(FORM, {name: "maybe"})
 
 
 @pytest.mark.parametrize("environment", [{}, {"FASTRTPS_DEFAULT_PROFILES_FILE": "/my.xml"}])
