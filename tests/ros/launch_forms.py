@@ -20,7 +20,7 @@ import yaml
 FORMS = ("py", "xml", "yaml")
 
 
-@dataclass
+@dataclass(eq=False)
 class Started:
     """A process: what it is, its effective ROS arguments in rcl's order, and its environment."""
 
@@ -32,6 +32,13 @@ class Started:
     log_level: str = ""
     arguments: list = field(default_factory=list)
     environment: dict = field(default_factory=dict)
+
+    def __eq__(self, other):
+        """In the types of the parameters too: 1 is no true to a node."""
+        mine, theirs = (
+            {**vars(node), "parameters": {name: ros_value(value) for name, value in node.parameters.items()}} for node in (self, other)
+        )
+        return mine == theirs
 
     def command(self, binary):
         """The command line of a node, for running it."""

@@ -163,3 +163,29 @@ def test_examples_of_cameras_pass_arguments_that_are_declared():
             assert passed and passed <= known, f"{example.name}: {passed - known}"
         for used in re.findall(r"\$\(var (\w+)\)", example.read_text()):
             assert used in own, f"{example.name}: {used}"
+
+
+@pytest.mark.parametrize("example", sorted((LAUNCH / "cameras").glob("*.launch.xml")), ids=lambda path: path.name)
+def test_examples_of_cameras_give_every_camera_its_topics(example):
+    context = launch_forms.Context({"rviz": "true"}, {})
+    node, rviz = launch_forms.include(example, {"bundle": "/models/b16"}, context)
+    remaps = dict(node.remaps)
+    for camera in node.parameters.get("cameras", [""]):
+        image, info = (remaps[f"{camera}/{topic}".lstrip("/")] for topic in ("image", "camera_info"))
+        assert image.startswith("/") and info.startswith("/") and image != info and camera in image
+    frame = rviz.arguments[rviz.arguments.index("-f") + 1]
+    assert frame.endswith("optical_frame") or frame.endswith("frame_optical")
+    # The remaps of an example are not left to what else a launch file starts.
+    assert not context.remaps
+
+
+def test_the_node_hears_the_topics_of_several_cameras(bundle, tmp_path, peer):
+    [started] = launch_forms.started(LAUNCH / "cameras/realsense_pair.launch.xml", {"bundle": str(bundle)})
+    node = Process(started.command(BIN / "perception_node"), tmp_path / "log")
+    try:
+        node.wait_for("ready: 2 camera(s)")
+        for camera in ("front", "rear"):
+            for topic in (f"/camera/{camera}/color/image_raw", f"/camera/{camera}/color/camera_info"):
+                peer.spin_until(lambda: peer.node.count_subscribers(topic) == 1, topic)
+    finally:
+        assert node.stop() == 0
