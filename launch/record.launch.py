@@ -6,7 +6,6 @@
 ros2 launch gives its nodes no keyboard: for arrow keys run recorder_node in a terminal of its own.
 """
 
-import json
 from pathlib import Path
 
 from launch import LaunchDescription
@@ -34,12 +33,12 @@ ARGUMENTS = [
      shared.BOOL),
 ]
 
-# Arguments that are parameters of the node, and how each is read; left empty, the parameter file's value counts. launch_ros
-# takes a text for YAML, in which a JSON text is that text whatever it holds.
+# Arguments that are parameters of the node, and how each is read; left empty, the parameter file's value counts. launch_ros hands
+# a str on as it is, whatever it holds.
 PARAMETERS = {
-    "contract": json.dumps,
-    "root": json.dumps,
-    "task": json.dumps,
+    "contract": str,
+    "root": str,
+    "task": str,
     "episodes": int,
     "episode_seconds": float,
     "reset_seconds": float,
