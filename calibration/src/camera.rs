@@ -6,6 +6,9 @@ use crate::{Distortion, Intrinsics, Size};
 /// The largest width or height of a camera image, in pixels.
 pub const MAX_SIDE: usize = 65_535;
 
+/// Intrinsics that differ by less, in pixels, are the same: calibrations do not know more.
+const SAME_PIXELS: f64 = 1e-6;
+
 /// A camera: image size, intrinsics and distortion, checked to be usable.
 ///
 /// Pixel centres are at integers; points and rays are in the camera's optical frame (x right, y down, z forward).
@@ -126,6 +129,13 @@ impl CameraModel {
     /// The pinhole camera with the same size and intrinsics.
     pub fn without_distortion(&self) -> Self {
         Self { distortion: Distortion::None, lens: Lens::Pinhole, ..*self }
+    }
+
+    /// Whether both have one size and, within a millionth of a pixel, the same intrinsics, whatever their distortion.
+    pub fn is_same_pinhole(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.intrinsics, other.intrinsics);
+        let pairs = [(ours.fx, theirs.fx), (ours.fy, theirs.fy), (ours.cx, theirs.cx), (ours.cy, theirs.cy)];
+        self.size == other.size && pairs.iter().all(|(one, other)| (one - other).abs() <= SAME_PIXELS)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{CameraModel, CameraModelError, Distortion, DistortionError, Intrinsics, Size};
+use crate::{CameraModel, CameraModelError, Distortion, DistortionError, Intrinsics, RectifyError, Size};
 
 /// How far a rotation's rows may be from orthonormal: files keep about six digits.
 const ROTATION_TOLERANCE: f64 = 1e-3;
@@ -92,6 +92,9 @@ pub enum CameraInfoError {
         /// What is wrong.
         source: CameraModelError,
     },
+    /// The raw image cannot be rectified.
+    #[error(transparent)]
+    Rectify(Box<RectifyError>),
 }
 
 impl CameraInfo {

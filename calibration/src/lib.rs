@@ -9,6 +9,7 @@ mod files;
 mod info;
 mod intrinsics;
 mod lens;
+mod rectification;
 mod rectify;
 mod size;
 

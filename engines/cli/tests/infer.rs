@@ -6,6 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use calibration::{CameraInfo, CameraModel, Distortion, Intrinsics, NamedCameraInfo, Size};
+use safetensors::SafeTensors;
+
 /// Describes a video of 5 frames at 10 a second, delivers three, and keeps what it is given to encode. `broken.mp4` breaks off.
 const FFMPEG: &str = r#"#!/bin/sh
 set -e
@@ -97,6 +100,69 @@ fn pictures_give_their_files_and_a_contact_sheet() {
     assert_eq!(size(place.at("few/coffee_small_depth.png")), size(photo("coffee_small.png")));
     let refused = place.pixio(&["infer", "tiny", &coffee, "--out", "few", "--far-policy", "far"]);
     assert!(text(&refused).contains("expected nan, inf or clamp"), "{}", text(&refused));
+}
+
+/// The calibrations of tests/golden/make_rectified.py, as files, and what OpenCV made of every third row and column.
+fn distorted_cameras(place: &Place) -> [(String, Vec<[u8; 3]>); 2] {
+    let golden = std::fs::read(photo("../golden/rectified.safetensors")).unwrap();
+    let golden = SafeTensors::deserialize(&golden).unwrap();
+    let tensor = |name: &str| golden.tensor(name).unwrap();
+    ["barrel", "pincushion"].map(|name| {
+        let bytes = tensor(&format!("{name}/kd"));
+        let numbers: Vec<f64> =
+            bytes.data().as_chunks().0.iter().map(|four| f64::from(f32::from_le_bytes(*four))).collect();
+        let intrinsics = Intrinsics { fx: numbers[0], cx: numbers[2], fy: numbers[4], cy: numbers[5] };
+        let distortion = Distortion::PlumbBob(std::array::from_fn(|at| numbers[9 + at]));
+        let (width, height) = image::image_dimensions(photo("coffee_small.png")).unwrap();
+        let size = Size { width: width as usize, height: height as usize };
+        let camera = CameraModel::new(size, intrinsics, distortion).unwrap();
+        let named = NamedCameraInfo { name: name.to_owned(), info: CameraInfo::of(&camera) };
+        let file = format!("{name}.yaml");
+        calibration::write_camera_info_yaml(place.at(&file), &named).unwrap();
+        (file, tensor(&format!("{name}/rgb")).data().as_chunks().0.to_vec())
+    })
+}
+
+#[test]
+fn a_distorted_camera_is_rectified_as_opencv_does_before_anything_else() {
+    let place = Place::new();
+    let coffee = photo("coffee_small.png").display().to_string();
+    for (camera, expected) in distorted_cameras(&place) {
+        let ran = place.pixio(&[
+            "infer",
+            "tiny",
+            &coffee,
+            "--camera",
+            &camera,
+            "--output-size",
+            "image",
+            "--out",
+            "out",
+        ]);
+        assert!(ran.status.success(), "{}", text(&ran));
+        let ours = image::open(place.at("out/coffee_small_input.png")).unwrap().into_rgb8();
+        let depth = image::open(place.at("out/coffee_small_depth.png")).unwrap().into_luma16();
+        let kept = (0..ours.height())
+            .step_by(3)
+            .flat_map(|row| (0..ours.width()).step_by(3).map(move |column| (column, row)));
+        let (mut seen, mut unseen) = (0, 0);
+        for ((column, row), expected) in kept.zip(expected) {
+            let pixel = ours[(column, row)].0;
+            if pixel == [0; 3] {
+                assert_eq!(depth[(column, row)].0, [0], "{camera}: depth where the camera saw nothing");
+                unseen += 1;
+                continue;
+            }
+            let worst = pixel.iter().zip(expected).map(|(a, b)| a.abs_diff(b)).max().unwrap();
+            assert!(worst <= 1, "{camera}: {column} {row}: {pixel:?} for {expected:?}");
+            seen += 1;
+        }
+        assert!(seen > 2500, "{camera}: {seen}");
+        assert_eq!(unseen > 0, camera == "pincushion.yaml", "{camera}: {unseen}");
+    }
+    let rocket = photo("rocket.jpg").display().to_string();
+    let refused = place.pixio(&["infer", "tiny", &rocket, "--camera", "barrel.yaml", "--out", "out"]);
+    assert!(text(&refused).contains("barrel.yaml: expected a calibration for"), "{}", text(&refused));
 }
 
 #[test]

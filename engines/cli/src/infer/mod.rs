@@ -10,8 +10,8 @@ mod video;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
-use calibration::{CameraModel, Distortion, Intrinsics, Size};
+use anyhow::{Context, Result, bail, ensure};
+use calibration::{CameraModel, Distortion, Intrinsics, RectifyMap, Size};
 use network::Bundle;
 use perception::{FarPolicy, OutputSize, Pipeline};
 
@@ -25,7 +25,7 @@ use sources::Source;
 /// Written to the folder of --out, for each picture STEM.jpg or .png:
 ///   STEM_depth.png             16 bit, millimetres, 0 where unknown or too far
 ///   STEM_depth_colour.png      near is warm, far is cold, unknown is black
-///   STEM_input.png             the picture at the depth's size
+///   STEM_input.png             the picture at the depth's size (rectified with --camera)
 ///   STEM_features.safetensors  per tap: cls_BLOCK, patches_BLOCK
 ///   STEM_points.ply            metres, camera optical frame (of a point map head; else with --camera or --field-of-view)
 /// with a point map head
@@ -68,7 +68,7 @@ pub struct Arguments {
     /// Use every Nth frame of a video
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     every: u32,
-    /// The camera's calibration (ROS camera_info YAML), for the points
+    /// The camera's calibration (ROS camera_info YAML): its distortion is taken out first, and points need it
     #[arg(long, value_name = "YAML", conflicts_with = "field_of_view")]
     camera: Option<PathBuf>,
     /// Horizontal field of view in degrees to assume for the points when there is no calibration
@@ -170,12 +170,22 @@ impl Arguments {
         if self.write.is_empty() { otherwise } else { self.write.contains(&kind) }
     }
 
-    /// The camera of a picture, as far as it was told; points need one.
-    fn camera_model(&self, size: Size) -> Result<Option<CameraModel>> {
-        if let Some(path) = &self.camera {
-            let named = calibration::read_camera_info_yaml(path)?;
-            return Ok(Some(named.info.rectified().with_context(|| path.display().to_string())?));
-        }
+    /// The rectified camera of a picture, as far as it was told, and what takes the picture there; points need one.
+    fn rectification(&self, size: Size) -> Result<Option<(CameraModel, Option<RectifyMap>)>> {
+        let Some(path) = &self.camera else { return Ok(self.assumed(size)?.map(|camera| (camera, None))) };
+        let info = calibration::read_camera_info_yaml(path)?.info;
+        let place = || path.display().to_string();
+        ensure!(
+            info.size == size,
+            "{}: expected a calibration for {size}, got one for {}",
+            place(),
+            info.size
+        );
+        Ok(Some(info.rectification().with_context(place)?))
+    }
+
+    /// The camera that --field-of-view means.
+    fn assumed(&self, size: Size) -> Result<Option<CameraModel>> {
         let Some(degrees) = self.field_of_view else { return Ok(None) };
         if !(1.0..=170.0).contains(&degrees) {
             bail!("--field-of-view: expected 1 to 170 degrees, got {degrees}");

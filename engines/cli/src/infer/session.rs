@@ -1,5 +1,7 @@
 //! One picture after another through a pipeline.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, bail};
 use calibration::Size;
 use image::RgbImage;
@@ -119,10 +121,11 @@ fn prepare<E: perception::Engine>(
     pipeline: &mut Pipeline<E>,
     frame: Size,
 ) -> Result<Camera> {
-    let options =
-        ViewOptions { network: arguments.size, output: arguments.output_size, ..ViewOptions::default() };
+    let (model, map) = arguments.rectification(frame)?.unzip();
+    let rectify = map.flatten().map(Arc::new);
+    let (network, output) = (arguments.size, arguments.output_size);
+    let options = ViewOptions { network, output, rectify, ..ViewOptions::default() };
     let mut view = pipeline.view_as(frame, options)?;
-    let model = arguments.camera_model(frame)?;
     view.set_scaling(pipeline.scaling(&view, model.as_ref(), None)?);
     let rays = model.map(|model| view.output_camera(&model)).transpose()?.map(|(_, rays)| rays);
     Ok(Camera { frame, view, rays })

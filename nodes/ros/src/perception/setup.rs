@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use calibration::{CameraInfoError, CameraModel, RectifyMap, Size};
+use calibration::{CameraModel, Size};
 use network::Manifest;
 use perception::points::Rays;
 use perception::{CameraView, Engine, Pipeline, ViewOptions};
@@ -16,9 +16,6 @@ use super::scale;
 use super::settings::Settings;
 use super::statistics::Fault;
 use crate::convert;
-
-/// Intrinsics that differ by less, in pixels, are the same: calibrations do not know more.
-const SAME_PIXELS: f64 = 1e-6;
 
 /// So many frame ids of one camera are remembered; a driver that counts in the name would fill the memory.
 const MOST_FRAMES: usize = 64;
@@ -99,10 +96,11 @@ fn make<E: Engine>(
         return Err(wrong(&format!("expected one for the image of {}, got one for {of}", made.size)));
     }
     let (model, rectify) = if settings.rectify {
-        rectification(&info).map_err(|reason| wrong(&reason))?
+        info.rectification().map_err(|error| wrong(&error))?
     } else {
-        (already_rectified(&info).map_err(|reason| wrong(&reason))?, None)
+        (info.already_rectified().map_err(|error| wrong(&error))?, None)
     };
+    let rectify = rectify.map(Arc::new);
     let (network, output, anchor) = (settings.network_size, settings.output, settings.anchor);
     let options = ViewOptions { network, output, rectify, anchor };
     let mut view = pipeline.view_as(made.size, options).map_err(engine)?;
@@ -123,7 +121,7 @@ impl Frames {
             return Err(FrameError::new(Fault::ChangedCamera, reason));
         }
         let (owner, first) = self.0.entry(frame_id.to_owned()).or_insert_with(|| (name.to_owned(), came));
-        if close(first, &came) {
+        if first.is_same_pinhole(&came) {
             return Ok(*first);
         }
         let tell = |camera: &CameraModel| format!("{} {:?}", camera.size(), camera.intrinsics());
@@ -143,32 +141,6 @@ impl Frames {
         };
         Err(FrameError::new(Fault::ChangedCamera, reason))
     }
-}
-
-/// The camera of the rectified image, and what takes the raw image there, unless they are the same.
-fn rectification(info: &calibration::CameraInfo) -> Result<(CameraModel, Option<Arc<RectifyMap>>), String> {
-    let told = |error: CameraInfoError| error.to_string();
-    let (raw, rectified) = (info.raw().map_err(told)?, info.rectified().map_err(told)?);
-    let identity = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
-    // Simulators leave R empty; for a pinhole whose P is its K that can only mean that nothing is turned.
-    let turned = info.r != identity && info.r != [0.0; 9];
-    if info.d.iter().all(|d| *d == 0.0) && !turned && close(&raw, &rectified) {
-        return Ok((rectified, None));
-    }
-    let rotation = info.rectified_from_camera().map_err(told)?;
-    let map = RectifyMap::new(&raw, rotation, &rectified).map_err(|error| error.to_string())?;
-    Ok((rectified, Some(Arc::new(map))))
-}
-
-/// The camera of an image that was rectified elsewhere: P counts, K and D belong to the raw image.
-fn already_rectified(info: &calibration::CameraInfo) -> Result<CameraModel, String> {
-    if info.k.iter().all(|value| *value == 0.0) {
-        return Err(CameraInfoError::Uncalibrated.to_string());
-    }
-    if info.k.iter().any(|value| !value.is_finite()) {
-        return Err(format!("K: expected finite numbers, got {:?}", info.k));
-    }
-    info.rectified().map_err(|error| error.to_string())
 }
 
 impl Setup {
@@ -197,12 +169,6 @@ impl Setup {
         })
         .to_string()
     }
-}
-
-fn close(a: &CameraModel, b: &CameraModel) -> bool {
-    let (one, other) = (a.intrinsics(), b.intrinsics());
-    let pairs = [(one.fx, other.fx), (one.fy, other.fy), (one.cx, other.cx), (one.cy, other.cy)];
-    a.size() == b.size() && pairs.iter().all(|(one, other)| (one - other).abs() <= SAME_PIXELS)
 }
 
 /// Whether two infos describe the same camera, whatever their stamps.
