@@ -181,7 +181,8 @@ const PARAMETERS: &[Declared] = &[
         name: "depth_encoding",
         preset: Preset::Text("32FC1"),
         unit: "",
-        description: "32FC1: metres, NaN where unknown; 16UC1: millimetres, 0 where unknown or beyond 65.534 m",
+        description: "32FC1: metres, NaN where unknown; 16UC1: millimetres, 0 where unknown or beyond 65.534 m, clamped or \
+                      not",
         allowed: Allowed::Choices(&["32FC1", "16UC1"]),
         change: Change::Unconfigured,
     },
