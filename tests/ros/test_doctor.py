@@ -76,6 +76,44 @@ def test_a_camera_that_the_node_would_refuse_fails_with_reasons(peer):
         assert any(words in line and found[line] == status for line in found), (words, found)
 
 
+def changed(**fields):
+    info = camera_info()
+    for name, value in fields.items():
+        setattr(info, name, value)
+    return info
+
+
+@pytest.mark.parametrize(
+    "info, judged",
+    [
+        (changed(d=[-0.3, 0.1, 0.0, 0.0, 0.0]), "fits, the node takes plumb_bob distortion out"),
+        (changed(k=[0.0] * 9), "the node would refuse it"),
+        (changed(k=[float("nan")] + [0.0, 41.0, 0.0, 70.0, 29.0, 0.0, 0.0, 1.0]), "the node would refuse it"),
+        (changed(distortion_model="omni", d=[0.1] * 5), "the node would refuse it"),
+        (changed(width=160, height=120, binning_x=2, binning_y=2, k=[140.0, 0.0, 81.0, 0.0, 140.0, 59.0, 0.0, 0.0, 1.0],
+                 p=[140.0, 0.0, 81.0, 0.0, 0.0, 140.0, 59.0, 0.0, 0.0, 0.0, 1.0, 0.0]), "fits, no distortion"),
+        (changed(width=160, height=120), "the node would refuse it: it is for an image of 160x120, the image is of 80x60"),
+    ],
+    ids=["distorted", "K of zeros", "NaN in K", "an unknown model", "binning", "another size"],
+)
+def test_the_doctor_and_the_node_judge_a_camera_alike(start, peer, bundle, info, judged):
+    start("perception_node", {"bundle": bundle})
+    peer.listen("/perception_node/depth/image_rect", Image)
+    images, infos = peer.publisher("/image", Image), peer.publisher("/camera_info", CameraInfo)
+    process = doctor("--json", "--seconds", 3, *skipping("ros", "transport", "onnxruntime", *OTHER_AREAS))
+    end, sec = time.monotonic() + 100, 0
+    while process.poll() is None:
+        assert time.monotonic() < end
+        sec += 1
+        infos.publish(info)
+        images.publish(image(sec, pixels()))
+        peer.spin(0.1)
+    _, areas = report(process)
+    [line] = [check["found"] for check in areas["graph"] if check["found"].startswith("/camera_info: ")]
+    assert line.startswith(f"/camera_info: {judged}"), line
+    assert bool(peer.received["/perception_node/depth/image_rect"]) == judged.startswith("fits"), "what the node does"
+
+
 def test_a_running_node_is_told_with_its_rates_and_what_cannot_reach_it(start, peer, bundle):
     images = peer.publisher("/cam", Image, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
     infos = peer.publisher("/camera_info", CameraInfo)

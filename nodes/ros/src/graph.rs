@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use calibration::Size;
+use calibration::{CameraInfoError, Size};
 use futures::StreamExt;
 use futures::executor::LocalPool;
 use futures::task::LocalSpawnExt;
@@ -106,8 +106,8 @@ pub struct Info {
     pub messages: usize,
     /// Why the node would refuse the newest one.
     pub refused: Option<String>,
-    /// Whether the newest one has distortion.
-    pub distorted: bool,
+    /// The model of the distortion, or an empty name for a mere turn, that the node takes out of the image.
+    pub distortion: Option<String>,
 }
 
 /// What was heard on one image topic.
@@ -315,18 +315,21 @@ fn camera(topic: String, kind: String, publishers: Vec<Endpoint>, heard: &Heard)
     }
 }
 
-/// What the camera_info says, checked as the node checks it, and against the image's size.
+/// What the camera_info says, judged as the node does that rectifies, its size against the image's included.
 fn info(topic: String, heard: &Heard) -> Info {
     let Some(message) = &heard.info else { return Info { topic, ..Info::default() } };
-    let model =
-        convert::camera_info(message).and_then(|info| info.rectified().map_err(|error| error.to_string()));
-    let size = Size { width: message.width as usize, height: message.height as usize };
-    let refused = match (model, heard.size) {
-        (Err(reason), _) => Some(reason),
-        (Ok(_), Some(image)) if image != size => Some(format!("it is of {size}, the image of {image}")),
-        _ => None,
-    };
-    Info { topic, messages: heard.infos, refused, distorted: message.d.iter().any(|value| *value != 0.0) }
+    let told = |error: CameraInfoError| error.to_string();
+    let judged = convert::camera_info(message).and_then(|info| {
+        let size = info.delivered_size().map_err(told)?;
+        match heard.size {
+            Some(image) if image != size => {
+                Err(format!("it is for an image of {size}, the image is of {image}"))
+            }
+            _ => info.rectification().map_err(told).map(|(_, map)| map.is_some()),
+        }
+    });
+    let distortion = matches!(judged, Ok(true)).then(|| message.distortion_model.clone());
+    Info { topic, messages: heard.infos, refused: judged.err(), distortion }
 }
 
 fn rate_hz(arrivals: &[Instant]) -> Option<f64> {

@@ -88,8 +88,8 @@ pub struct Info {
     pub messages: usize,
     /// Why the node would refuse the newest one, its size against the image's included.
     pub refused: Option<String>,
-    /// Whether the newest one has distortion.
-    pub distorted: bool,
+    /// The model of the distortion, or an empty name for a mere turn, that the node takes out of the image.
+    pub distortion: Option<String>,
 }
 
 /// Where the helper may be.
@@ -308,7 +308,7 @@ fn frame_id_check(camera: &Camera) -> Option<Check> {
 }
 
 fn info_check(camera: &Camera, strict: bool) -> Check {
-    let Info { topic, messages, refused, distorted } = &camera.info;
+    let Info { topic, messages, refused, distortion } = &camera.info;
     if *messages == 0 {
         return Check::lacking(
             strict,
@@ -325,14 +325,13 @@ fn info_check(camera: &Camera, strict: bool) -> Check {
             "calibrate the camera, or give the driver its calibration file",
         );
     }
-    if *distorted {
-        return Check::warn(
-            Area::Graph,
-            format!("{topic}: D is not zero, and the node takes the image as rectified"),
-            "take the driver's rectified image, or rectify with image_proc",
-        );
-    }
-    Check::ok(Area::Graph, format!("{topic}: fits, no distortion"))
+    let found = match distortion.as_deref() {
+        None => "no distortion".to_owned(),
+        Some(model) => {
+            format!("the node takes {model} distortion out (rectify:=false: the image is rectified already)")
+        }
+    };
+    Check::ok(Area::Graph, format!("{topic}: fits, {found}"))
 }
 
 #[cfg(test)]
@@ -394,7 +393,12 @@ mod tests {
                 Status::Fail,
                 "K is zero",
             ),
-            (|camera| camera.info.distorted = true, Status::Warn, Status::Warn, "D is not zero"),
+            (
+                |camera| camera.info.distortion = Some("plumb_bob".into()),
+                Status::Ok,
+                Status::Ok,
+                "the node takes plumb_bob distortion out",
+            ),
         ];
         for (change, at_large, named, words) in cases {
             let mut camera = sound();
