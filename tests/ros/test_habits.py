@@ -201,6 +201,17 @@ def test_parameter_files_count(start, peer, bundle, tmp_path):
     assert get_parameter(peer, NODE, "qos_overrides./perception_node/points.publisher.depth").integer_value == 4
 
 
+@pytest.mark.parametrize("content, reason", [(None, "Error opening YAML file"), ("a: [1", "Sequences can only be values")])
+def test_a_parameter_file_that_rcl_cannot_read_is_refused(start, tmp_path, content, reason):
+    file = tmp_path / "parameters.yaml"
+    if content:
+        file.write_text(content)
+    node = start("perception_node", {}, arguments=["--params-file", file], wait=None)
+    assert node.process.wait(timeout=60) == 2
+    assert "[FATAL]" in node.output() and str(file) in node.output() and reason in node.output()
+    assert "panicked" not in node.output()
+
+
 def test_an_entry_that_would_have_no_effect_is_refused(start, bundle, tmp_path):
     file = tmp_path / "wild.yaml"
     file.write_text(f"/**/perception_node:\n  ros__parameters:\n    bundle: {bundle}\n")

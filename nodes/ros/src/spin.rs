@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::declare::Reference;
 use crate::describe;
+use crate::raw;
 use crate::ros_node::{Refused, RosNode};
 use crate::rosout::Logger;
 
@@ -75,6 +76,7 @@ pub fn main(
 
 fn create(name: &str) -> Result<(Stop, r2r::Node, Logger)> {
     let stop = Stop::on_signals().context("signals")?;
+    raw::check_arguments(std::env::args())?;
     let context = r2r::Context::create().context("cannot initialise ROS")?;
     let mut node = r2r::Node::create(context, name, "").context("cannot create the node")?;
     let logger = Logger::of(&mut node)?;

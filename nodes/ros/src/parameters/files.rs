@@ -15,7 +15,7 @@ const PARAMETERS: &str = "ros__parameters";
 /// The first entry that would have no effect.
 pub fn check(node: &str, arguments: impl IntoIterator<Item = String>) -> Result<()> {
     for file in files(arguments) {
-        // rcl has read the file before; what it took and this reader does not is no fault of the user's.
+        // rcl has read the file before; where this reader does not follow, the user is not at fault.
         let Some(content) = read(Path::new(&file)) else { continue };
         let mut names = Vec::new();
         node_names(&content, &mut Vec::new(), &mut names);

@@ -8,6 +8,7 @@
 //! r2r's own raw subscription needs the type at compile time, forgets stamps and publisher, and drops silently beyond ten
 //! messages.
 
+mod arguments;
 mod buffer;
 pub mod definition;
 mod error;
@@ -19,6 +20,7 @@ mod receiver;
 mod subscription;
 pub mod support;
 
+pub use arguments::check_arguments;
 pub use buffer::{Buffer, Pool};
 pub use definition::{Definition, TypeName};
 pub use error::RawError;
