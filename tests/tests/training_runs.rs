@@ -38,7 +38,16 @@ fn pictures(count: usize, black: f64) -> Images {
 
 fn learner(threads: usize, images: Images, curate: bool, steps: u64) -> Learner<MaskedImages> {
     let architecture = architecture();
-    let showing = Showing { batch: 12, part: 5, block: 1, ratio: 0.75, smallest_crop: 0.3, curate, seed: 5 };
+    let showing = Showing {
+        batch: 12,
+        part: 5,
+        block: 1,
+        ratio: 0.75,
+        smallest_crop: 0.3,
+        mirror: true,
+        curate,
+        seed: 5,
+    };
     let task = MaskedImages::new(images, &architecture, COLOURS, showing).unwrap();
     let graph = pretraining::graph(&architecture, &DECODER, task.seen()).unwrap();
     let learning = Learning {

@@ -1,5 +1,7 @@
 //! One step of training: a batch's loss and gradient, on all cores, the same whatever their number.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::program::RunningStatistics;
 use crate::{Gradients, Mode, Parameters, Program, TrainingError};
 
@@ -55,47 +57,56 @@ pub fn run(
         return Err(TrainingError::Misfit { network, what, expected: 1, came: parts.len() });
     }
     let mut outcome: Option<Outcome> = None;
-    for group in parts.chunks(threads.max(1)) {
-        for done in run_group(program, parameters, group) {
-            let share = done.1 as f64 / total.max(1) as f64;
-            join(&mut outcome, done.0?, share, parts.len() > 1);
-        }
+    let share = |part: &_| Part::samples(part) as f64 / total.max(1) as f64;
+    let run = |part: &_| run_part(program, parameters, part, share(part));
+    for done in in_order(parts, threads, run) {
+        join(&mut outcome, done?);
     }
     outcome.ok_or_else(|| TrainingError::Data("expected a batch of at least one sample, got none".to_owned()))
 }
 
-type Done = (Result<Outcome, TrainingError>, usize);
+type Done = Result<Outcome, TrainingError>;
 
-fn run_group(program: &Program, parameters: &Parameters, parts: &[impl Part]) -> Vec<Done> {
-    if let [only] = parts {
-        return vec![(run_part(program, parameters, only), only.samples())];
+/// Every part's outcome in the order of the parts. A thread takes the next part when it is done with one, so that a core that
+/// another program uses too holds the others up by no more than a part.
+fn in_order<P: Part>(parts: &[P], threads: usize, run: impl Fn(&P) -> Done + Sync) -> Vec<Done> {
+    let threads = threads.min(parts.len());
+    if threads <= 1 {
+        return parts.iter().map(run).collect();
     }
-    std::thread::scope(|scope| {
-        let spawn = |part| scope.spawn(move || run_part(program, parameters, part));
-        let running: Vec<_> = parts.iter().map(|part| (spawn(part), part.samples())).collect();
-        let lost = || Err(TrainingError::Data("a training thread panicked".to_owned()));
-        running
-            .into_iter()
-            .map(|(thread, samples)| (thread.join().unwrap_or_else(|_| lost()), samples))
-            .collect()
-    })
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(part) = parts.get(at) else { return done };
+            done.push((at, run(part)));
+        }
+    };
+    let done: Vec<(usize, Done)> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        running.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+    });
+    let lost = || Err(TrainingError::Data("a training thread panicked".to_owned()));
+    let mut outcomes: Vec<Done> = parts.iter().map(|_| lost()).collect();
+    done.into_iter().for_each(|(at, outcome)| outcomes[at] = outcome);
+    outcomes
 }
 
-fn run_part(program: &Program, parameters: &Parameters, part: &impl Part) -> Result<Outcome, TrainingError> {
+/// A part's outcome, weighted by its share of the batch.
+fn run_part(program: &Program, parameters: &Parameters, part: &impl Part, share: f64) -> Done {
     let trace = program.forward(parameters, &part.inputs(), part.samples(), Mode::Training)?;
     let outputs: Vec<&[f32]> =
         (0..program.graph().outputs().len()).map(|index| program.output(&trace, index)).collect();
-    let PartLoss { value, gradients, samples } = part.loss(&outputs);
+    let PartLoss { value, mut gradients, samples } = part.loss(&outputs);
+    // Here and not when the parts are joined: outputs have fewer numbers than parameters.
+    gradients.iter_mut().flatten().flatten().for_each(|g| *g *= share as f32);
     let gradients = program.backward(&trace, &gradients)?;
-    Ok(Outcome { loss: value, gradients, samples, statistics: program.statistics(&trace)? })
+    Ok(Outcome { loss: value * share, gradients, samples, statistics: program.statistics(&trace)? })
 }
 
-/// Adds a part's outcome, weighted by its share of the batch.
-fn join(whole: &mut Option<Outcome>, mut part: Outcome, share: f64, several: bool) {
-    if several {
-        part.loss *= share;
-        part.gradients.parameters.values_mut().flatten().for_each(|g| *g *= share as f32);
-    }
+/// Adds a part's outcome.
+fn join(whole: &mut Option<Outcome>, part: Outcome) {
     match whole {
         None => *whole = Some(part),
         Some(whole) => {

@@ -74,6 +74,9 @@ pub struct Arguments {
     /// Least area of the random crops, as a share of the picture
     #[arg(long, default_value_t = 0.2)]
     smallest_crop: f64,
+    /// Never mirror pictures: for a fixed camera, whose cell has a left and a right
+    #[arg(long)]
+    no_mirror: bool,
     /// Show every picture equally often, instead of those that are painted badly more often
     #[arg(long)]
     no_curation: bool,
@@ -208,6 +211,7 @@ impl Arguments {
             block,
             ratio: self.mask_ratio,
             smallest_crop: self.smallest_crop,
+            mirror: !self.no_mirror,
             curate: !self.no_curation,
             seed: self.run.seed,
         };

@@ -48,6 +48,9 @@ pub struct Showing {
     pub ratio: f64,
     /// Least area of a random crop, as a share of the image.
     pub smallest_crop: f64,
+    /// Whether crops are mirrored half the time. Where a fixed camera looks at a cell that has a left and a right, a mirrored image is
+    /// of a place that does not exist.
+    pub mirror: bool,
     /// Whether images that are painted well are seen less.
     pub curate: bool,
     /// Seed of everything random.
@@ -119,7 +122,7 @@ impl Task for MaskedImages {
     type Part = Masked;
 
     fn batch(&mut self, step: u64) -> Result<Vec<Masked>, TrainingError> {
-        let Showing { batch, part, smallest_crop, seed, .. } = self.showing;
+        let Showing { batch, part, smallest_crop, mirror, seed, .. } = self.showing;
         let side = self.images.side;
         let drawn = self.curation.draw(batch).to_vec();
         let mut parts = Vec::with_capacity(batch.div_ceil(part.max(1)));
@@ -128,6 +131,7 @@ impl Task for MaskedImages {
             for (place, image) in group.iter().enumerate() {
                 let place = (first * part + place) as u64;
                 let crop = Crop::draw(side, smallest_crop, &mut Numbers::of(seed, &[CROP, step, place]));
+                let crop = Crop { mirrored: crop.mirrored && mirror, ..crop };
                 let pixels = crop.take(self.images.image(*image), side, &self.colours);
                 masked.push(&pixels, &self.mask(&[MASK, step, place]));
             }
