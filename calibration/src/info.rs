@@ -83,14 +83,14 @@ pub enum CameraInfoError {
     },
     /// The distortion model is not known or its coefficients do not go with it.
     #[error("D: {0}")]
-    Distortion(#[from] DistortionError),
+    Distortion(DistortionError),
     /// The numbers do not make a camera.
-    #[error("{field}: {source}")]
+    #[error("{field}: {reason}")]
     Camera {
         /// `K` or `P`, for what came from it.
         field: &'static str,
         /// What is wrong.
-        source: CameraModelError,
+        reason: CameraModelError,
     },
     /// The raw image cannot be rectified.
     #[error(transparent)]
@@ -137,7 +137,8 @@ impl CameraInfo {
         if self.k.iter().all(|value| *value == 0.0) {
             return Err(CameraInfoError::Uncalibrated);
         }
-        let distortion = Distortion::from_ros(&self.distortion_model, &self.d)?;
+        let distortion =
+            Distortion::from_ros(&self.distortion_model, &self.d).map_err(CameraInfoError::Distortion)?;
         self.delivered("K", camera_matrix("K", self.k)?, distortion)
     }
 
@@ -185,7 +186,7 @@ impl CameraInfo {
         let scale = self.bins().map(|bin| 1.0 / f64::from(bin));
         let crop = [f64::from(region.x_offset) * scale[0], f64::from(region.y_offset) * scale[1]];
         CameraModel::new(self.delivered_size()?, intrinsics.resampled(scale, crop), distortion)
-            .map_err(|source| CameraInfoError::Camera { field, source })
+            .map_err(|reason| CameraInfoError::Camera { field, reason })
     }
 
     fn bins(&self) -> [u32; 2] {

@@ -46,7 +46,7 @@ pub enum RectifyError {
     },
     /// The rectified camera's numbers do not make a camera.
     #[error("rectified camera: {0}")]
-    Camera(#[from] CameraModelError),
+    Camera(CameraModelError),
     /// A frame does not have the size the map was made for.
     #[error("{buffer}: expected {expected} bytes for {size} pixels of {channels} channels, got {came}")]
     Buffer {
@@ -86,7 +86,7 @@ pub fn rectified_camera(
             Intrinsics { fx, fy, cx: -fx * left, cy: -fy * top }
         }
     };
-    Ok(CameraModel::new(size, intrinsics, Distortion::None)?)
+    CameraModel::new(size, intrinsics, Distortion::None).map_err(RectifyError::Camera)
 }
 
 /// Left, top, right and bottom, on the plane z = 1, of the rectangle inside the image's undistorted border.

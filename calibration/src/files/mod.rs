@@ -20,12 +20,12 @@ const MAX_BYTES: u64 = 1 << 20;
 #[derive(Debug, Error)]
 pub enum CalibrationFileError {
     /// The file system said no.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What it said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The file is larger than any calibration, or its text is not UTF-8.
     #[error("{}: expected text of at most {MAX_BYTES} bytes, {problem}", path.display())]
@@ -56,12 +56,12 @@ pub enum CalibrationFileError {
         came: String,
     },
     /// The fields do not make a camera.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Camera {
         /// The file.
         path: PathBuf,
         /// The field and what is wrong with it.
-        source: CameraInfoError,
+        reason: CameraInfoError,
     },
 }
 
@@ -85,7 +85,7 @@ impl FieldError {
 }
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> CalibrationFileError {
-    move |source| CalibrationFileError::Io { path: path.to_owned(), source }
+    move |reason| CalibrationFileError::Io { path: path.to_owned(), reason }
 }
 
 fn read_text(path: &Path) -> Result<String, CalibrationFileError> {

@@ -46,7 +46,7 @@ struct Matrix {
 pub fn read_camera_info_yaml(path: impl AsRef<Path>) -> Result<NamedCameraInfo, CalibrationFileError> {
     let path = path.as_ref();
     let named = yaml::read::<Record>(path)?.check().map_err(|error| error.at(path))?;
-    let refuse = |source| CalibrationFileError::Camera { path: path.to_owned(), source };
+    let refuse = |reason| CalibrationFileError::Camera { path: path.to_owned(), reason };
     named.info.raw().map_err(refuse)?;
     named.info.rectified_from_camera().map_err(refuse)?;
     named.info.rectified().map_err(refuse)?;
@@ -68,7 +68,7 @@ pub fn write_camera_info_yaml(
         let came = format!("roi {:?}, binning {:?}", info.roi, info.binning);
         return Err(FieldError::new("roi and binning", "none, as the format keeps none", came).at(path));
     }
-    let refuse = |source| CalibrationFileError::Camera { path: path.to_owned(), source };
+    let refuse = |reason| CalibrationFileError::Camera { path: path.to_owned(), reason };
     info.raw().map_err(refuse)?;
     info.rectified_from_camera().map_err(refuse)?;
     info.rectified().map_err(refuse)?;

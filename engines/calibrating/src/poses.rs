@@ -19,12 +19,12 @@ pub type NamedPose = (String, Isometry3<f64>);
 #[derive(Debug, thiserror::Error)]
 pub enum PosesError {
     /// The file system said no.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What it said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The file is no list of poses.
     #[error("{}: line {line}: {problem}", path.display())]
@@ -44,7 +44,7 @@ pub enum PosesError {
 /// # Errors
 /// A file that cannot be read, lacks a column, or holds something else than a pose in a line; each names file, line and column.
 pub fn read_poses(path: &Path) -> Result<Vec<NamedPose>, PosesError> {
-    let io = |source| PosesError::Io { path: path.to_owned(), source };
+    let io = |reason| PosesError::Io { path: path.to_owned(), reason };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(io)?;
     file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(io)?;

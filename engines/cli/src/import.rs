@@ -141,8 +141,8 @@ impl Arguments {
     fn request(&self, backbone: PathBuf) -> Result<ImportRequest> {
         let is_head = |argument: &&LabelArgument| self.heads.iter().any(|head| head.name == argument.head);
         if let Some(stray) = self.labels.iter().find(|argument| !is_head(argument)) {
-            let known: Vec<_> = self.heads.iter().map(|head| &head.name).collect();
-            bail!("--labels {}: expected one of the heads {known:?}", stray.head);
+            let known: Vec<_> = self.heads.iter().map(|head| head.name.as_str()).collect();
+            bail!("--labels {}: expected one of the heads {}", stray.head, known.join(", "));
         }
         let labels = |name: &str| self.labels.iter().find(|argument| argument.head == name);
         let stem = backbone.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();

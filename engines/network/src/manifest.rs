@@ -202,8 +202,8 @@ impl CameraSection {
         self.depth.iter().try_for_each(|(head, measured)| {
             if heads.get(head).is_none_or(|spec| spec.task() != Task::Depth) {
                 let depth = heads.iter().filter(|(_, spec)| spec.task() == Task::Depth);
-                let known: Vec<_> = depth.map(|(name, _)| name).collect();
-                return Err(format!("{head}: expected one of the depth heads {known:?}"));
+                let known: Vec<_> = depth.map(|(name, _)| name.as_str()).collect();
+                return Err(format!("{head}: expected one of the depth heads {}", known.join(", ")));
             }
             let DepthCalibration { scale, shift_meters, residual, .. } = measured;
             if !(scale.is_finite() && *scale > 0.0 && shift_meters.is_finite()) {

@@ -74,14 +74,14 @@ pub enum WeightsError {
         name: String,
     },
     /// The file could not be read where the tensor lies.
-    #[error("tensor {name} in {}: {source}", path.display())]
+    #[error("tensor {name} in {}: {reason}", path.display())]
     Read {
         /// Canonical name.
         name: String,
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -307,10 +307,10 @@ impl Weights {
         tensor: &Tensor,
         each: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), WeightsError> {
-        tensor.for_each_chunk(each).map_err(|(path, source)| WeightsError::Read {
+        tensor.for_each_chunk(each).map_err(|(path, reason)| WeightsError::Read {
             name: name.to_owned(),
             path,
-            source,
+            reason,
         })
     }
 }

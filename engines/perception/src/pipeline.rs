@@ -34,7 +34,7 @@ pub enum PipelineError {
     Geometry(#[from] GeometryError),
     /// The camera model does not fit.
     #[error("camera model: {0}")]
-    Camera(#[from] CameraModelError),
+    Camera(CameraModelError),
     /// The map that is to take out a camera's distortion is for another size of frames.
     #[error("rectification: expected a map for frames of {camera}, got one for {map}")]
     Rectification {
@@ -45,7 +45,8 @@ pub enum PipelineError {
     },
     /// The size has no golden outputs in the bundle, so no engine could be checked for it.
     #[error(
-        "network size {asked}: expected one of the bundle's sizes {known:?}; import it with --size {asked}"
+        "network size {asked}: expected one of the bundle's sizes {}; import it with --size {asked}",
+        known.join(", ")
     )]
     Size {
         /// What was asked for.
@@ -54,7 +55,7 @@ pub enum PipelineError {
         known: Vec<String>,
     },
     /// The bundle has no head of that name for the task, or several and none was named.
-    #[error("{task} head: expected one of {known:?}, got {asked:?}")]
+    #[error("{task} head: expected {}, got {}", one_of(known), asked.as_deref().unwrap_or("no name"))]
     Head {
         /// What the head is for.
         task: Task,
@@ -63,6 +64,15 @@ pub enum PipelineError {
         /// What the bundle has.
         known: Vec<String>,
     },
+}
+
+/// Names to choose from, as errors list them.
+fn one_of(known: &[String]) -> String {
+    if known.is_empty() {
+        "no name, as the bundle has none".to_owned()
+    } else {
+        format!("one of {}", known.join(", "))
+    }
 }
 
 /// What is asked of one frame; what is not asked for is not computed.

@@ -177,7 +177,7 @@ impl CameraView {
     /// # Errors
     /// When the model is for another image size.
     pub fn network_camera(&self, model: &CameraModel) -> Result<(CameraModel, Rays), PipelineError> {
-        let camera = self.geometry().camera(model)?;
+        let camera = self.geometry().camera(model).map_err(PipelineError::Camera)?;
         let rays = Rays::new(&camera);
         Ok((camera, rays))
     }
@@ -191,7 +191,7 @@ impl CameraView {
             return self.network_camera(model);
         }
         if model.size() != self.geometry().camera_size() {
-            return Err(CameraModelError::Size { came: model.size() }.into());
+            return Err(PipelineError::Camera(CameraModelError::Size { came: model.size() }));
         }
         let camera = model.without_distortion();
         let rays = Rays::new(&camera);

@@ -28,16 +28,16 @@ pub enum CacheError {
     #[error("engine cache: set {CACHE_VARIABLE} to a folder: neither it nor XDG_CACHE_HOME nor HOME is set")]
     NoFolder,
     /// A file could not be read or written.
-    #[error("engine cache: {}: {source}", path.display())]
+    #[error("engine cache: {}: {reason}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A certificate could not be written as text.
     #[error("engine cache: {0}")]
-    Text(#[from] toml::ser::Error),
+    Text(toml::ser::Error),
 }
 
 /// What decides an engine, by the names that people read.
@@ -296,7 +296,7 @@ impl Cache {
     /// # Errors
     /// When it cannot be written.
     pub fn certify(&self, certificate: &Certificate) -> Result<(), CacheError> {
-        let text = toml::to_string_pretty(certificate)?;
+        let text = toml::to_string_pretty(certificate).map_err(CacheError::Text)?;
         self.write(&self.certificate_path(&certificate.key), text.as_bytes())
     }
 
@@ -307,8 +307,8 @@ impl Cache {
     pub fn remove(&self, key: &Key) -> Result<(), CacheError> {
         for path in [self.certificate_path(key), self.plan_path(key)] {
             match std::fs::remove_file(&path) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(CacheError::Io { path, source });
+                Err(reason) if reason.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(CacheError::Io { path, reason });
                 }
                 _ => {}
             }
@@ -323,7 +323,8 @@ impl Cache {
     pub fn accept(&self, acceptance: &Acceptance) -> Result<(), CacheError> {
         let name =
             format!("{:.16}-{}-{}.accepted", acceptance.model, acceptance.library, acceptance.precision);
-        self.write(&self.folder.join(name), toml::to_string_pretty(acceptance)?.as_bytes())
+        let text = toml::to_string_pretty(acceptance).map_err(CacheError::Text)?;
+        self.write(&self.folder.join(name), text.as_bytes())
     }
 
     /// Whether a version known to be bad was accepted, for exactly this.
@@ -345,7 +346,7 @@ impl Cache {
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
-        let io = |source| CacheError::Io { path: path.to_owned(), source };
+        let io = |reason| CacheError::Io { path: path.to_owned(), reason };
         std::fs::create_dir_all(&self.folder).map_err(io)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(io)?;
         file.write_all(bytes).map_err(io)?;

@@ -49,7 +49,7 @@ impl Features {
         let refused = |reason: String| TrainingError::Run { path: about.clone(), reason };
         let io = |path: &Path| {
             let path = path.to_owned();
-            move |source| TrainingError::Io { path, source }
+            move |reason| TrainingError::Io { path, reason }
         };
         let text = std::fs::read_to_string(&about).map_err(io(&about))?;
         let theirs: FeaturesOf = serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?;
@@ -81,7 +81,7 @@ impl Features {
         for (tap, into) in into.iter_mut().enumerate() {
             let offset = (sample * self.of.taps.len() + tap) * bytes.len();
             let read = self.file.read_exact_at(&mut bytes, offset as u64);
-            read.map_err(|source| TrainingError::Io { path: self.path.clone(), source })?;
+            read.map_err(|reason| TrainingError::Io { path: self.path.clone(), reason })?;
             let halves = bytes.as_chunks::<BYTES>().0.iter();
             into.extend(halves.map(|pair| half::f16::from_le_bytes(*pair).to_f32()));
         }
@@ -116,7 +116,7 @@ impl FeaturesWriter {
     /// When it cannot be made.
     pub fn create(path: &Path, of: FeaturesOf) -> Result<Self, TrainingError> {
         let file =
-            File::create(path).map_err(|source| TrainingError::Io { path: path.to_owned(), source })?;
+            File::create(path).map_err(|reason| TrainingError::Io { path: path.to_owned(), reason })?;
         Ok(Self { out: BufWriter::new(file), path: path.to_owned(), of, numbers: 0 })
     }
 
@@ -132,7 +132,7 @@ impl FeaturesWriter {
                 return Err(TrainingError::Run { path: self.path.clone(), reason });
             }
             let wrote = self.out.write_all(&half.to_le_bytes());
-            wrote.map_err(|source| TrainingError::Io { path: self.path.clone(), source })?;
+            wrote.map_err(|reason| TrainingError::Io { path: self.path.clone(), reason })?;
         }
         self.numbers += values.len();
         Ok(())
@@ -143,7 +143,7 @@ impl FeaturesWriter {
     /// # Errors
     /// When samples are missing or it cannot be written.
     pub fn finish(mut self) -> Result<Features, TrainingError> {
-        let io = |source| TrainingError::Io { path: self.path.clone(), source };
+        let io = |reason| TrainingError::Io { path: self.path.clone(), reason };
         self.out.flush().map_err(io)?;
         if (self.numbers * BYTES) as u64 != self.of.byte_len() {
             let reason = format!(
@@ -155,7 +155,7 @@ impl FeaturesWriter {
         }
         let about = self.path.with_extension("json");
         let text = serde_json::to_string_pretty(&self.of).unwrap_or_default();
-        std::fs::write(&about, text).map_err(|source| TrainingError::Io { path: about.clone(), source })?;
+        std::fs::write(&about, text).map_err(|reason| TrainingError::Io { path: about.clone(), reason })?;
         let missing = "the file was removed while it was written".to_owned();
         Features::open(&self.path, &self.of)?.ok_or(TrainingError::Run { path: about, reason: missing })
     }

@@ -32,7 +32,7 @@ impl State {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), TrainingError> {
-        let io = |source| TrainingError::Io { path: path.to_owned(), source };
+        let io = |reason| TrainingError::Io { path: path.to_owned(), reason };
         let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
         for (name, parameter) in self.parameters.iter() {
             let shape = parameter.shape.clone();
@@ -71,7 +71,7 @@ impl State {
     pub fn read(path: &Path, about: &str) -> Result<Self, TrainingError> {
         let refused = |reason: String| TrainingError::Run { path: path.to_owned(), reason };
         let all =
-            std::fs::read(path).map_err(|source| TrainingError::Io { path: path.to_owned(), source })?;
+            std::fs::read(path).map_err(|reason| TrainingError::Io { path: path.to_owned(), reason })?;
         let (_, header) = SafeTensors::read_metadata(&all).map_err(|error| refused(error.to_string()))?;
         let words = header.metadata().clone().unwrap_or_default();
         let theirs = words.get(ABOUT).cloned().unwrap_or_default();

@@ -92,11 +92,11 @@ impl Golden {
         let temporary = path.with_extension("partial");
         safetensors::serialize_to_file(views, None, &temporary)
             .map_err(|error| BundleError::Golden { path: path.to_owned(), reason: error.to_string() })?;
-        std::fs::rename(&temporary, path).map_err(|source| BundleError::Io { path: path.to_owned(), source })
+        std::fs::rename(&temporary, path).map_err(|reason| BundleError::Io { path: path.to_owned(), reason })
     }
 
     pub(super) fn read(path: &Path) -> Result<Self, BundleError> {
-        let io = |source| BundleError::Io { path: path.to_owned(), source };
+        let io = |reason| BundleError::Io { path: path.to_owned(), reason };
         let refused = |reason: String| BundleError::Golden { path: path.to_owned(), reason };
         let len = std::fs::metadata(path).map_err(io)?.len();
         if len > MAX_GOLDEN_BYTES {

@@ -216,7 +216,7 @@ impl Model {
         let text = toml::to_string_pretty(&self.manifest)
             .map_err(|error| ImportError::Request(format!("cannot write model.toml: {error}")))?;
         let path = folder.join(MANIFEST);
-        std::fs::write(&path, text).map_err(|source| BundleError::Io { path, source })?;
+        std::fs::write(&path, text).map_err(|reason| BundleError::Io { path, reason })?;
         Ok(Bundle::open(folder)?)
     }
 }
@@ -236,12 +236,12 @@ impl Partial {
         })?;
         let path =
             folder.with_file_name(format!(".{}.partial-{}", name.to_string_lossy(), std::process::id()));
-        std::fs::create_dir_all(&path).map_err(|source| BundleError::Io { path: path.clone(), source })?;
+        std::fs::create_dir_all(&path).map_err(|reason| BundleError::Io { path: path.clone(), reason })?;
         Ok(Self { path })
     }
 
     fn publish(self, folder: &Path) -> Result<(), ImportError> {
-        let io = |source| BundleError::Io { path: folder.to_owned(), source };
+        let io = |reason| BundleError::Io { path: folder.to_owned(), reason };
         if folder.join(MANIFEST).is_file() {
             std::fs::remove_dir_all(folder).map_err(io)?;
         }

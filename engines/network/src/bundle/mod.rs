@@ -41,12 +41,12 @@ const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// A file could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The manifest is not one, or does not hold together.
     #[error("{}: {reason}", path.display())]
@@ -60,12 +60,12 @@ pub enum BundleError {
     #[error(transparent)]
     Tensors(#[from] CheckpointError),
     /// The weights are not those that the manifest describes.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Weights {
         /// The file.
         path: PathBuf,
         /// What was expected and what came.
-        source: WeightsError,
+        reason: WeightsError,
     },
     /// The weights are not those that were imported.
     #[error("{}: expected SHA-256 {expected}, got {actual}: the file was changed or damaged", path.display())]
@@ -109,7 +109,7 @@ impl Bundle {
         manifest.validate().map_err(refused)?;
         let weights = Weights::from_tensors(checkpoint::read_safetensors(&folder.join(WEIGHTS))?);
         check_weights(&manifest, &weights)
-            .map_err(|source| BundleError::Weights { path: folder.join(WEIGHTS), source })?;
+            .map_err(|reason| BundleError::Weights { path: folder.join(WEIGHTS), reason })?;
         let manifest_sha256 =
             model_hash(&manifest).map_err(|reason| BundleError::Manifest { path, reason })?;
         Ok(Self { folder: folder.to_owned(), manifest, manifest_sha256, weights: Arc::new(weights) })
@@ -153,8 +153,8 @@ impl Bundle {
         manifest.validate().map_err(refused)?;
         let text = toml::to_string_pretty(&manifest).map_err(|error| refused(error.to_string()))?;
         let beside = self.folder.join(format!("{MANIFEST}.part"));
-        std::fs::write(&beside, text).map_err(|source| BundleError::Io { path: beside.clone(), source })?;
-        std::fs::rename(&beside, &path).map_err(|source| BundleError::Io { path, source })?;
+        std::fs::write(&beside, text).map_err(|reason| BundleError::Io { path: beside.clone(), reason })?;
+        std::fs::rename(&beside, &path).map_err(|reason| BundleError::Io { path, reason })?;
         Self::open(&self.folder)
     }
 
@@ -247,7 +247,7 @@ fn check_weights(manifest: &Manifest, weights: &Weights) -> Result<(), WeightsEr
 }
 
 fn read_text(path: &Path) -> Result<String, BundleError> {
-    let io = |source| BundleError::Io { path: path.to_owned(), source };
+    let io = |reason| BundleError::Io { path: path.to_owned(), reason };
     let file = std::fs::File::open(path).map_err(io)?;
     let mut text = String::new();
     file.take(MAX_MANIFEST_BYTES + 1).read_to_string(&mut text).map_err(io)?;
@@ -259,7 +259,7 @@ fn read_text(path: &Path) -> Result<String, BundleError> {
 }
 
 fn file_sha256(path: &Path) -> Result<String, BundleError> {
-    let io = |source| BundleError::Io { path: path.to_owned(), source };
+    let io = |reason| BundleError::Io { path: path.to_owned(), reason };
     let mut file = std::fs::File::open(path).map_err(io)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];

@@ -19,12 +19,12 @@ pub(crate) use safetensors::{read as read_safetensors, write as write_safetensor
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The file could not be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The file is not what its name says, or breaks its format.
     #[error("{}: {reason}", path.display())]
@@ -54,7 +54,7 @@ impl CheckpointError {
     }
 
     fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
-        |source| CheckpointError::Io { path: path.to_owned(), source }
+        |reason| CheckpointError::Io { path: path.to_owned(), reason }
     }
 }
 
@@ -87,6 +87,9 @@ fn open_folder(folder: &Path) -> Result<StateDict, CheckpointError> {
     let found = known.iter().map(|name| folder.join(name)).find(|path| path.is_file());
     match found {
         Some(path) => open(&path),
-        None => Err(CheckpointError::format(folder, format!("expected one of {known:?} in this folder"))),
+        None => Err(CheckpointError::format(
+            folder,
+            format!("expected one of {} in this folder", known.join(", ")),
+        )),
     }
 }

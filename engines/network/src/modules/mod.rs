@@ -24,7 +24,7 @@ pub enum BuildError {
     #[error("input size: {0}")]
     Size(String),
     /// No such head in the bundle.
-    #[error("expected a head among {known:?}, got {asked:?}")]
+    #[error("expected a head among {}, got {asked:?}", known.join(", "))]
     NoSuchHead {
         /// What was asked for.
         asked: String,

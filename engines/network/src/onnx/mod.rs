@@ -46,12 +46,12 @@ pub enum OnnxError {
         value: f32,
     },
     /// The file could not be written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
 }
 
@@ -108,7 +108,7 @@ pub fn write_typed(
 ) -> Result<Vec<PathBuf>, OnnxError> {
     let io = |path: &Path| {
         let path = path.to_owned();
-        move |source| OnnxError::Io { path, source }
+        move |reason| OnnxError::Io { path, reason }
     };
     if weight_bytes(network) <= embedded_limit.min(MAX_EMBEDDED_BYTES) {
         std::fs::write(path, encode_typed(network, typing)?).map_err(io(path))?;

@@ -12,10 +12,10 @@ use crate::dataset::Row;
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
     /// The bag could not be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Bag(#[from] BagError),
     /// A stream of the contract does not go with the bag.
-    #[error("{0}")]
+    #[error(transparent)]
     Align(#[from] AlignError),
     /// A topic of the contract has another type in the bag.
     #[error("topic {topic}: expected {expected} as in the contract, the bag has {came}")]

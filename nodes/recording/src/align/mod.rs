@@ -48,10 +48,10 @@ pub struct AlignError {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Problem {
     /// Its type is not described, or a message does not fit the description.
-    #[error("{0}")]
+    #[error(transparent)]
     Cdr(#[from] CdrError),
     /// A field that the contract names is not there.
-    #[error("{0}")]
+    #[error(transparent)]
     Field(#[from] FieldError),
     /// Something else about the message.
     #[error("expected {expected}, got {came}")]

@@ -59,20 +59,20 @@ impl Distro {
 #[derive(Debug, Error)]
 pub enum BagError {
     /// The file system said no.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What it said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The MCAP library said no: a damaged file, or a full disk while writing.
-    #[error("{}: {}", path.display(), chain(source))]
+    #[error("{}: {}", path.display(), chain(reason))]
     Mcap {
         /// The file.
         path: PathBuf,
         /// What it said.
-        source: mcap::McapError,
+        reason: mcap::McapError,
     },
     /// There is something at the place of the new bag already.
     #[error("{}: expected nothing there, found an older recording: it is not overwritten", path.display())]
@@ -135,10 +135,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// Names the file in an error of the file system.
 fn at(path: &Path) -> impl Fn(std::io::Error) -> BagError + '_ {
-    move |source| BagError::Io { path: path.to_owned(), source }
+    move |reason| BagError::Io { path: path.to_owned(), reason }
 }
 
 /// Names the file in an error of the MCAP library.
 fn mcap_at(path: &Path) -> impl Fn(mcap::McapError) -> BagError + '_ {
-    move |source| BagError::Mcap { path: path.to_owned(), source }
+    move |reason| BagError::Mcap { path: path.to_owned(), reason }
 }

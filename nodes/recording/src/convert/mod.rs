@@ -18,10 +18,10 @@ pub use to_dataset::{BagsToDataset, Converted, Outcome, contract_of};
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
     /// The bag could not be read or written.
-    #[error("{0}")]
+    #[error(transparent)]
     Bag(#[from] BagError),
     /// The dataset could not be read or written.
-    #[error("{0}")]
+    #[error(transparent)]
     Dataset(#[from] DatasetError),
     /// The bag does not go with the contract.
     #[error("{}: {problem}", .bag.display())]
@@ -40,7 +40,7 @@ pub enum ConvertError {
         problem: ContractError,
     },
     /// The contract makes no dataset.
-    #[error("{0}")]
+    #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The bag lacks something that has to be given then.
     #[error("{}: expected {expected}", .bag.display())]

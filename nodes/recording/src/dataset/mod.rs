@@ -44,12 +44,12 @@ pub use writer::{Committed, DatasetWriter, LeftOver};
 #[derive(Debug, Error)]
 pub enum DatasetError {
     /// The file system said no.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What it said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A Parquet file that is none, or not with the columns it must have.
     #[error("{}: {problem}", path.display())]
@@ -113,7 +113,7 @@ pub enum DatasetError {
 
 /// Names the file in an error of the file system.
 fn at(path: &Path) -> impl Fn(std::io::Error) -> DatasetError + '_ {
-    move |source| DatasetError::Io { path: path.to_owned(), source }
+    move |reason| DatasetError::Io { path: path.to_owned(), reason }
 }
 
 /// Names the file in an error of the Parquet library.

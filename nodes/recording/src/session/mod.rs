@@ -31,24 +31,24 @@ const BACK_NANOS: u64 = 1_000_000_000;
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// A bag.
-    #[error("{0}")]
+    #[error(transparent)]
     Bag(#[from] BagError),
     /// The dataset.
-    #[error("{0}")]
+    #[error(transparent)]
     Dataset(#[from] DatasetError),
     /// The contract makes no dataset.
-    #[error("{0}")]
+    #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The rows.
     #[error("{0}")]
     Rows(String),
     /// The file system said no.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What it said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// Asked at the wrong time.
     #[error("expected {expected}, now {now}")]
@@ -167,7 +167,7 @@ impl Session {
     /// The folders cannot be made, or the dataset has another rate, robot or features than the contract.
     pub fn open(contract: Contract, contract_text: &str, settings: Settings) -> Result<Self, SessionError> {
         let bags = settings.root.join("bags");
-        std::fs::create_dir_all(&bags).map_err(|source| SessionError::Io { path: bags.clone(), source })?;
+        std::fs::create_dir_all(&bags).map_err(|reason| SessionError::Io { path: bags.clone(), reason })?;
         let left_behind = recover_all(&bags, &settings)?;
         let (mut rows, mut spools) = (None, Vec::new());
         if settings.dataset {
@@ -387,7 +387,7 @@ impl Session {
         episode.bag.finish()?;
         if rejected {
             std::fs::rename(&episode.place, &place)
-                .map_err(|source| SessionError::Io { path: place.clone(), source })?;
+                .map_err(|reason| SessionError::Io { path: place.clone(), reason })?;
         }
         let provenance = provenance(&place, &self.contract_text, &failures, rows_from_bag);
         let committed = match (&mut self.rows, rejected) {
@@ -469,7 +469,7 @@ impl Session {
     fn rejected_place(&self, place: &Path) -> Result<PathBuf, SessionError> {
         let folder = self.settings.root.join("rejected");
         std::fs::create_dir_all(&folder)
-            .map_err(|source| SessionError::Io { path: folder.clone(), source })?;
+            .map_err(|reason| SessionError::Io { path: folder.clone(), reason })?;
         let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(free_name(&folder, &name))
     }
@@ -515,7 +515,7 @@ fn next_number(bags: &Path) -> u64 {
 
 /// Saves every bag that was cut off; its remains are removed once they are saved whole.
 fn recover_all(bags: &Path, settings: &Settings) -> Result<Vec<LeftBehind>, SessionError> {
-    let io = |source| SessionError::Io { path: bags.to_owned(), source };
+    let io = |reason| SessionError::Io { path: bags.to_owned(), reason };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(bags).map_err(io)? {
         let path = entry.map_err(io)?.path();
