@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use calibration::{CameraInfo, Size};
 use image::RgbImage;
+use perception::Decompressor;
 use r2r::QosProfile;
 use r2r::sensor_msgs::msg::Image;
 use r2r::std_msgs::msg::Header;
@@ -191,7 +192,7 @@ impl Picture {
 fn read_pictures(settings: &Settings, expected: Size) -> Result<Vec<Picture>> {
     let mut pictures = Vec::new();
     for path in files(&settings.images)? {
-        let rgb = image::open(&path).with_context(|| path.display().to_string())?.into_rgb8();
+        let rgb = read(&path).with_context(|| path.display().to_string())?;
         let picture = Picture::new(rgb, &settings.encoding);
         if picture.size != expected {
             bail!(
@@ -204,6 +205,17 @@ fn read_pictures(settings: &Settings, expected: Size) -> Result<Vec<Picture>> {
         pictures.push(picture);
     }
     Ok(pictures)
+}
+
+/// A JPEG or PNG file's pixels, by the rules of compressed frames: none that is cut off.
+fn read(path: &Path) -> Result<RgbImage> {
+    let bytes = std::fs::read(path)?;
+    let mut decompressor = Decompressor::default();
+    let view = decompressor.decode("", &bytes)?;
+    let mut rgb = vec![0; 3 * view.size().area()];
+    view.write_rgb(&mut rgb);
+    let (width, height) = (view.size().width as u32, view.size().height as u32);
+    RgbImage::from_raw(width, height, rgb).context("expected as many pixels as the size says")
 }
 
 /// The files named, and the pictures of the folders named, sorted.

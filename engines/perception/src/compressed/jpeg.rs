@@ -15,8 +15,8 @@ pub const MAGIC: [u8; 3] = [0xff, 0xd8, 0xff];
 const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
 const PADDING: usize = 1024;
 
-/// Decodes into `pixels`, replacing what was there: grey as a byte, colours as RGB.
-pub fn decode(data: &[u8], pixels: &mut Vec<u8>) -> Result<Decoded, CompressedError> {
+/// Decodes a picture of so many pixels `most` into `pixels`, replacing what was there: grey as a byte, colours as RGB.
+pub fn decode(data: &[u8], most: usize, pixels: &mut Vec<u8>) -> Result<Decoded, CompressedError> {
     let damaged = |reason: String| CompressedError::Damaged { kind: "JPEG", came: data.len(), reason };
     let options = DecoderOptions::default().set_max_width(MAX_SIDE).set_max_height(MAX_SIDE);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(data), options);
@@ -36,7 +36,7 @@ pub fn decode(data: &[u8], pixels: &mut Vec<u8>) -> Result<Decoded, CompressedEr
             return Err(CompressedError::Colours { kind: "JPEG", came });
         }
     };
-    reserve("JPEG", size, channels * size.width * size.height, pixels)?;
+    reserve("JPEG", (size, most), channels * size.width * size.height, pixels)?;
     decoder.set_options(options.jpeg_set_out_colorspace(colours));
     decoder.decode_into(pixels).map_err(|error| damaged(error.to_string()))?;
     Ok(Decoded { size, encoding })

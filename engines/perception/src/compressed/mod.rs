@@ -22,7 +22,7 @@ pub enum CompressedError {
         reason: &'static str,
     },
     /// The bytes begin like neither JPEG nor PNG, whatever the format says.
-    #[error("data: expected JPEG or PNG, got {came} bytes that begin with {head:02x?} (format {format:?})")]
+    #[error("data: expected JPEG or PNG, got {came} bytes that begin with {head:02x?}{}", said(format))]
     Content {
         /// Bytes that came.
         came: usize,
@@ -32,10 +32,12 @@ pub enum CompressedError {
         format: String,
     },
     /// More pixels than are decompressed.
-    #[error("{kind}: expected at most {MAX_PIXELS} pixels, got {came}")]
+    #[error("{kind}: expected at most {most} pixels, got {came}")]
     Size {
         /// `JPEG` or `PNG`.
         kind: &'static str,
+        /// Pixels that are decompressed at most.
+        most: usize,
         /// Size that the file claims.
         came: Size,
     },
@@ -69,40 +71,70 @@ struct Decoded {
 }
 
 /// Decompresses frames into a buffer that it keeps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decompressor {
+    most: usize,
     pixels: Vec<u8>,
 }
 
+impl Default for Decompressor {
+    fn default() -> Self {
+        Self::up_to(MAX_PIXELS)
+    }
+}
+
 impl Decompressor {
+    /// One for pictures of so many pixels at most, where [`MAX_PIXELS`], enough for frames, are not.
+    pub fn up_to(most: usize) -> Self {
+        Self { most, pixels: Vec::new() }
+    }
+
     /// The pixels of a JPEG or PNG file. The content decides which it is; `format` is as ROS writes it (`jpeg`, `png`,
     /// `bgr8; jpeg compressed bgr8`, ...). 16-bit grey stays so, 16-bit colours become 8-bit as [`Encoding::Mono16`] does,
     /// opacity is not looked at. An EXIF orientation is not applied: CameraInfo is about the pixels as they lie, and
     /// `compressed_image_transport` does not apply it either. Grey pixels of a Bayer image, which the format names, are
-    /// that Bayer image.
+    /// that Bayer image; those of 16 bit are not read, as they are not as raw images either.
     ///
     /// # Errors
     /// When the format is that of a depth image, the bytes are neither JPEG nor PNG, cut off, damaged, of four printing
-    /// colours (CMYK), or of more than [`MAX_PIXELS`] pixels, which is found out before anything is allocated.
+    /// colours (CMYK), grey ones of a Bayer image of 16 bit, or of too many pixels ([`MAX_PIXELS`], or as
+    /// [`Decompressor::up_to`] was told), which is found out before anything is allocated.
     pub fn decode(&mut self, format: &str, data: &[u8]) -> Result<ImageView<'_>, CompressedError> {
         let original = original_encoding(format)?;
         let decoded = if data.starts_with(&jpeg::MAGIC) {
-            jpeg::decode(data, &mut self.pixels)?
+            jpeg::decode(data, self.most, &mut self.pixels)?
         } else if data.starts_with(&png::MAGIC) {
-            png::decode(data, &mut self.pixels)?
+            png::decode(data, self.most, &mut self.pixels)?
         } else {
             let head = data.iter().take(8).copied().collect();
             return Err(CompressedError::Content { came: data.len(), head, format: beginning(format) });
         };
-        let bayer = original.filter(|encoding| encoding.is_bayer() && decoded.encoding == Encoding::Mono8);
-        let encoding = bayer.unwrap_or(decoded.encoding);
+        // Colours were made of the pattern before they were compressed.
+        let encoding = match (original, decoded.encoding) {
+            (Original::Bayer16, Encoding::Mono8 | Encoding::Mono16)
+            | (Original::Bayer8(_), Encoding::Mono16) => {
+                let reason = "expected a Bayer image of 8 bit, got one of 16 bit, which is not converted";
+                return Err(CompressedError::Format { came: beginning(format), reason });
+            }
+            (Original::Bayer8(bayer), Encoding::Mono8) => bayer,
+            (_, decoded) => decoded,
+        };
         let step = encoding.row_bytes(decoded.size.width);
         Ok(ImageView::new(&self.pixels, decoded.size, step, encoding)?)
     }
 }
 
-/// The encoding that the image had before it was compressed, if the format says so and it is known.
-fn original_encoding(format: &str) -> Result<Option<Encoding>, CompressedError> {
+/// What the image was before it was compressed, as far as its format says so and it matters.
+enum Original {
+    /// One colour a pixel, of 8 bit.
+    Bayer8(Encoding),
+    /// One colour a pixel, of 16 bit.
+    Bayer16,
+    /// Anything else: the file says what it is.
+    Other,
+}
+
+fn original_encoding(format: &str) -> Result<Original, CompressedError> {
     let original = format.split(';').next().unwrap_or_default().trim();
     let refused = |reason| CompressedError::Format { came: beginning(format), reason };
     if format.contains("compressedDepth") {
@@ -113,7 +145,16 @@ fn original_encoding(format: &str) -> Result<Option<Encoding>, CompressedError> 
             "expected a picture, got measurements of no stated brightness (depth, disparity)",
         ));
     }
-    Ok(original.parse().ok())
+    if original.starts_with("bayer_") && original.ends_with("16") {
+        return Ok(Original::Bayer16);
+    }
+    let bayer = original.parse().ok().filter(|encoding: &Encoding| encoding.is_bayer());
+    Ok(bayer.map_or(Original::Other, Original::Bayer8))
+}
+
+/// The format as errors say it, if there is one.
+fn said(format: &str) -> String {
+    if format.is_empty() { String::new() } else { format!(" (format {format:?})") }
 }
 
 fn beginning(format: &str) -> String {
@@ -123,13 +164,13 @@ fn beginning(format: &str) -> String {
 /// Makes room for a picture, or refuses it for its size.
 fn reserve(
     kind: &'static str,
-    size: Size,
+    (size, most): (Size, usize),
     bytes: usize,
     pixels: &mut Vec<u8>,
 ) -> Result<(), CompressedError> {
     // The most that a pixel takes while it is decoded: four channels of 16 bit.
-    if size.width.saturating_mul(size.height) > MAX_PIXELS || bytes > 8 * MAX_PIXELS {
-        return Err(CompressedError::Size { kind, came: size });
+    if size.width.saturating_mul(size.height) > most || bytes > most.saturating_mul(8) {
+        return Err(CompressedError::Size { kind, most, came: size });
     }
     pixels.clear();
     pixels.resize(bytes, 0);
@@ -207,6 +248,39 @@ mod tests {
         let mut decompressor = Decompressor::default();
         let view = decompressor.decode("bayer_grbg8; png compressed ", &grey).unwrap();
         assert_eq!(view.encoding(), Encoding::BayerGrbg8);
+    }
+
+    #[test]
+    fn a_bayer_image_of_16_bit_is_refused_unless_colours_were_made_of_it() {
+        let grey = DynamicImage::ImageLuma8(picture().to_luma8());
+        let colours = file(&DynamicImage::ImageRgb8(picture().to_rgb8()), ImageFormat::Png);
+        let deep = file(&DynamicImage::ImageLuma16(grey.to_luma16()), ImageFormat::Png);
+        let grey = file(&grey, ImageFormat::Png);
+        let mut decompressor = Decompressor::default();
+        for pattern in ["rggb", "bggr", "gbrg", "grbg"] {
+            let (eight, sixteen) =
+                (format!("bayer_{pattern}8; png compressed "), format!("bayer_{pattern}16; png compressed "));
+            for (format, data) in [(&sixteen, &deep), (&sixteen, &grey), (&eight, &deep)] {
+                let error = decompressor.decode(format, data).unwrap_err().to_string();
+                assert!(
+                    error.contains(pattern) && error.contains("expected a Bayer image of 8 bit"),
+                    "{error}"
+                );
+            }
+            assert_eq!(decompressor.decode(&sixteen, &colours).unwrap().encoding(), Encoding::Rgb8);
+        }
+        assert_eq!(
+            decompressor.decode("mono16; png compressed ", &deep).unwrap().encoding(),
+            Encoding::Mono16
+        );
+    }
+
+    #[test]
+    fn the_most_pixels_are_as_told() {
+        let png = file(&picture(), ImageFormat::Png);
+        assert!(Decompressor::up_to(24 * 18).decode("", &png).is_ok());
+        let error = Decompressor::up_to(24 * 18 - 1).decode("", &png).unwrap_err().to_string();
+        assert_eq!(error, "PNG: expected at most 431 pixels, got 24x18");
     }
 
     #[test]

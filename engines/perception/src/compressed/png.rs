@@ -10,8 +10,8 @@ use crate::image::Encoding;
 
 pub const MAGIC: [u8; 8] = [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n'];
 
-/// Decodes into `pixels`, replacing what was there; the first picture of an animation.
-pub fn decode(data: &[u8], pixels: &mut Vec<u8>) -> Result<Decoded, CompressedError> {
+/// Decodes a picture of so many pixels `most` into `pixels`, replacing what was there; the first of an animation.
+pub fn decode(data: &[u8], most: usize, pixels: &mut Vec<u8>) -> Result<Decoded, CompressedError> {
     let damaged = |error: png::DecodingError| CompressedError::Damaged {
         kind: "PNG",
         came: data.len(),
@@ -23,7 +23,7 @@ pub fn decode(data: &[u8], pixels: &mut Vec<u8>) -> Result<Decoded, CompressedEr
     decoder.set_ignore_iccp_chunk(true);
     let mut reader = decoder.read_info().map_err(damaged)?;
     let size = Size { width: reader.info().width as usize, height: reader.info().height as usize };
-    reserve("PNG", size, reader.output_buffer_size().unwrap_or(usize::MAX), pixels)?;
+    reserve("PNG", (size, most), reader.output_buffer_size().unwrap_or(usize::MAX), pixels)?;
     let info = reader.next_frame(pixels).map_err(damaged)?;
     reader.finish().map_err(damaged)?;
     pixels.truncate(info.buffer_size());
