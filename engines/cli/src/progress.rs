@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 use tensorrt::{BuildWatch, Progress};
@@ -20,7 +20,9 @@ pub fn items(total: u64, what: &str) -> ProgressBar {
 
 fn styled(total: u64, what: &str, template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(total).with_style(style).with_message(what.to_owned())
+    let bar = ProgressBar::new(total).with_style(style).with_message(what.to_owned());
+    // An error that ends it early leaves no half of it behind.
+    bar.with_finish(ProgressFinish::AndClear)
 }
 
 /// Shows why an engine is built and how far its build is; Ctrl-C stops the build, a second one the program.

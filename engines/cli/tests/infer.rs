@@ -1,4 +1,4 @@
-//! `pixio infer` as its user runs it, on pictures and, through a stand-in for ffmpeg, on videos.
+//! `pixio infer` as its user runs it, on pictures and, through a stand-in for ffmpeg and an installed one, on videos.
 
 #![allow(clippy::unwrap_used)] // A test may panic: that is how it fails.
 
@@ -188,14 +188,128 @@ fn videos_give_depth_of_every_frame_and_a_video_beside_it() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pixio"));
         command.args(["infer", "tiny", file, "--out", "bad"]).current_dir(place.folder.path());
         let ended = command.env("PIXIO_FFMPEG", ffmpeg).output().unwrap();
-        assert_eq!(ended.status.code(), Some(2));
-        text(&ended)
+        (ended.status.code(), text(&ended))
     };
     let stand_in = place.at("ffmpeg").display().to_string();
-    let said = refused("text.mp4", &stand_in);
+    let (code, said) = refused("text.mp4", &stand_in);
+    assert_eq!(code, Some(1));
     assert!(said.contains("text.mp4: ffmpeg finds no video in it: text.mp4: Invalid data"), "{said}");
-    let said = refused("broken.mp4", &stand_in);
-    assert!(said.contains("moov atom not found"), "{said}");
-    let said = refused("film.mp4", "/nowhere/ffmpeg");
+    let (code, said) = refused("broken.mp4", &stand_in);
+    assert!(
+        said.contains("moov atom not found") && said.contains("broken.mp4: after 1 frames: ffmpeg"),
+        "{said}"
+    );
+    assert_eq!(code, Some(1));
+    // What came before it broke off is there, and its video is whole.
+    assert_eq!(std::fs::read(place.at("bad/broken_side_by_side.mp4")).unwrap().len(), 3 * 128 * 48);
+    let (code, said) = refused("film.mp4", "/nowhere/ffmpeg");
+    assert_eq!(code, Some(2));
     assert!(said.contains("videos need ffmpeg; install it"), "{said}");
+}
+
+#[test]
+fn files_that_cannot_be_read_cost_only_themselves() {
+    let place = Place::new();
+    std::fs::create_dir(place.at("mix")).unwrap();
+    let rocket = std::fs::read(photo("rocket.jpg")).unwrap();
+    std::fs::copy(photo("coffee_small.png"), place.at("mix/d.png")).unwrap();
+    let files = [
+        ("a.jpg", &rocket[..]),
+        ("b.jpg", &rocket[..5000]),
+        ("c.png", b"no picture"),
+        ("e.mp4", b""),
+        ("text.mp4", b""),
+    ];
+    for (name, bytes) in files {
+        std::fs::write(place.at("mix").join(name), bytes).unwrap();
+    }
+    let ran = place.pixio(&["infer", "tiny", "mix", "--write", "depth", "--out", "out"]);
+    let said = text(&ran);
+    assert_eq!(ran.status.code(), Some(1), "{said}");
+    for line in [
+        "error: mix/b.jpg: JPEG of 5000 bytes: it is cut off: expected the marker of the end of the image\n",
+        "error: mix/c.png: data: expected JPEG or PNG, got 10 bytes that begin with",
+        "error: mix/text.mp4: ffmpeg finds no video in it",
+        "2 pictures, 3 frames of 1 videos -> out\n",
+        "3 of 6 files failed, as told above\n",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    let mut expected =
+        ["a", "d", "e_000000", "e_000001", "e_000002"].map(|stem| format!("{stem}_depth.png")).to_vec();
+    expected.extend(
+        ["contact_sheet.png", "e_side_by_side.mp4", "e_side_by_side.mp4.arguments"].map(str::to_owned),
+    );
+    expected.sort();
+    assert_eq!(place.made("out"), expected);
+    // What is no file's fault is said once, before anything is computed.
+    let refused = |options: &[&str], expected: &str| {
+        let ran = place.pixio(&[&["infer", "tiny", "mix", "--out", "none"][..], options].concat());
+        let said = text(&ran);
+        assert!(
+            ran.status.code() == Some(2) && said.contains(expected) && said.lines().count() == 1,
+            "{said}"
+        );
+        assert!(!place.at("none").exists(), "{options:?}");
+    };
+    refused(&["--size", "32x32"], "--size 32x32: expected one of the bundle's sizes, 64x48");
+    refused(&["--field-of-view", "200"], "--field-of-view: expected 1 to 170 degrees, got 200");
+    refused(&["--head", "foo"], "error: depth head: expected one of depth, got foo");
+    refused(&["--camera", "gone.yaml"], "error: gone.yaml: No such file or directory (os error 2)\n");
+    let ran = place.pixio(&["infer", "/nowhere", "mix", "--out", "none"]);
+    assert_eq!(text(&ran), "error: /nowhere/model.toml: No such file or directory (os error 2)\n");
+}
+
+/// What the installed ffmpeg writes to standard output; nothing where none is installed.
+fn installed_ffmpeg(arguments: &[&str], folder: &Path) -> Option<Vec<u8>> {
+    let mut command = Command::new("ffmpeg");
+    let ran = match command.args(["-nostdin", "-v", "error"]).args(arguments).current_dir(folder).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        ran => ran.unwrap(),
+    };
+    assert!(ran.status.success(), "{}", text(&ran));
+    Some(ran.stdout)
+}
+
+#[test]
+fn a_film_goes_through_an_installed_ffmpeg() {
+    let place = Place::new();
+    let folder = place.folder.path();
+    let source =
+        ["-f", "lavfi", "-i", "testsrc2=size=96x72:rate=10", "-frames:v", "7", "-c:v", "mpeg4", "-q:v", "2"];
+    if installed_ffmpeg(&[&source[..], &["film.mkv"]].concat(), folder).is_none() {
+        eprintln!("left out: no ffmpeg is installed");
+        return;
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pixio"));
+    command.args(["infer", "tiny", "film.mkv", "--every", "3", "--write", "depth,input"]);
+    command.args(["--output-size", "image", "--out", "out"]).current_dir(folder).env_remove("PIXIO_FFMPEG");
+    let ran = command.output().unwrap();
+    assert!(ran.status.success() && text(&ran).contains("3 frames of 1 videos"), "{}", text(&ran));
+    let stems = ["film_000000", "film_000003", "film_000006"];
+    let mut expected: Vec<_> =
+        stems.iter().flat_map(|stem| ["depth", "input"].map(|kind| format!("{stem}_{kind}.png"))).collect();
+    expected.push("film_side_by_side.mp4".to_owned());
+    assert_eq!(place.made("out"), expected);
+
+    // The frames are those that ffmpeg gives when it is asked for all of them.
+    let rgb = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"];
+    let frames = installed_ffmpeg(&[&["-i", "film.mkv"][..], &rgb].concat(), folder).unwrap();
+    let frames: Vec<&[u8]> = frames.chunks_exact(3 * 96 * 72).collect();
+    assert_eq!(frames.len(), 7);
+    for (stem, frame) in stems.iter().zip(frames.iter().step_by(3)) {
+        let input = image::open(place.at("out").join(format!("{stem}_input.png"))).unwrap().into_rgb8();
+        assert_eq!(input.dimensions(), (96, 72));
+        let worst = input.as_raw().iter().zip(*frame).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(worst <= Some(1), "{stem}: {worst:?}");
+    }
+    // The film beside its depth can be played: three frames, twice as wide, the picture on the left as far as its codec goes.
+    let played =
+        installed_ffmpeg(&[&["-i", "out/film_side_by_side.mp4"][..], &rgb].concat(), folder).unwrap();
+    assert_eq!(played.len(), 3 * 3 * 192 * 72);
+    for (pair, frame) in played.chunks_exact(3 * 192 * 72).zip(frames.iter().step_by(3)) {
+        let left = pair.chunks_exact(3 * 192).flat_map(|row| &row[..3 * 96]);
+        let off: u64 = left.zip(*frame).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        assert!(off < 20 * frame.len() as u64, "{} levels off", off / frame.len() as u64);
+    }
 }

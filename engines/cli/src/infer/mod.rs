@@ -1,5 +1,6 @@
 //! `pixio infer`: pictures and videos to depth, points and features as files.
 
+mod camera;
 mod files;
 mod ply;
 mod session;
@@ -10,13 +11,15 @@ mod video;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
-use calibration::{CameraModel, Distortion, Intrinsics, RectifyMap, Size};
+use anyhow::{Context, Result, anyhow, bail};
+use calibration::Size;
+use image::RgbImage;
 use network::Bundle;
 use perception::{FarPolicy, OutputSize, Pipeline};
 
 use crate::engine::EngineArguments;
 use crate::{photographs, progress};
+use camera::Camera;
 use session::Session;
 use sources::Source;
 
@@ -38,7 +41,8 @@ use sources::Source;
 ///   STEM_side_by_side.mp4      picture and depth in colour
 ///   STEM_000123_depth.png ...  for each frame, as far as --write asks [default: depth]
 ///
-/// Videos are read and written by ffmpeg, which must be installed (PIXIO_FFMPEG names another).
+/// Videos are read and written by ffmpeg, which must be installed (PIXIO_FFMPEG names another). Files that cannot be read are told
+/// of, the others are run, and the exit code is 1; it is 2 where nothing could go on.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
@@ -95,54 +99,111 @@ enum Kind {
     Features,
 }
 
-/// Runs every file and says where the results are.
+/// Why a file gave no results, or not all of them.
+enum Failure {
+    /// The file's own fault: the others are run all the same.
+    File(anyhow::Error),
+    /// What would befall the next file too, as a full disk or an engine that fails.
+    Run(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Run(error)
+    }
+}
+
+/// Runs every file and says where the results are; those that cannot be read are told of, and make the exit code 1.
 ///
 /// # Errors
-/// When bundle, engine or a file is refused, or a result cannot be written.
+/// When bundle, engine or arguments are refused, or a result cannot be written.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let sources = sources::find(&arguments.files)?;
+    let (pictures, videos): (Vec<_>, Vec<_>) =
+        sources.iter().partition(|source| matches!(source, Source::Picture(_)));
+    if !videos.is_empty() {
+        video::find_ffmpeg()?;
+    }
+    let camera = Camera::of(arguments)?;
     let bundle = Bundle::open(&arguments.bundle)?;
+    arguments.check_size(&bundle.manifest().sizes)?;
     let engine = arguments.engine.start(&bundle)?;
     let mut pipeline = Pipeline::new(engine, bundle, arguments.head.as_deref())?;
     pipeline.set_far_policy(arguments.far_policy);
     std::fs::create_dir_all(&arguments.out).with_context(|| arguments.out.display().to_string())?;
-    let mut session = Session::new(arguments, pipeline);
-    let videos = sources.iter().filter(|source| matches!(source, Source::Video(_))).count();
-    let pictures = sources.len() - videos;
-    let bar = progress::items(pictures as u64, "pictures");
-    let mut sheet = sheet::Sheet::default();
-    for source in &sources {
-        if let Source::Picture(path) = source {
-            let pair = photographs::read(path)
-                .and_then(|photograph| session.picture(&photograph, &source.stem()))
-                .with_context(|| path.display().to_string())?;
+    let mut session = Session::new(arguments, camera, pipeline);
+    let bar = progress::items(pictures.len() as u64, "pictures");
+    let (mut sheet, mut read) = (sheet::Sheet::default(), 0);
+    for source in &pictures {
+        let outcome = picture_file(&mut session, source);
+        if let Some(pair) = bar.suspend(|| settle(outcome, source))? {
             pair.iter().for_each(|pair| sheet.add(pair));
-            bar.inc(1);
+            read += 1;
         }
+        bar.inc(1);
     }
     bar.finish_and_clear();
     sheet.save(&arguments.out.join("contact_sheet.png"))?;
-    let mut frames = 0;
-    for source in &sources {
-        if let Source::Video(path) = source {
-            frames += video_file(&mut session, source).with_context(|| path.display().to_string())?;
+    let (mut frames, mut films) = (0, 0);
+    for source in &videos {
+        if let Some(of_it) = settle(video_file(&mut session, source), source)? {
+            (frames, films) = (frames + of_it, films + 1);
         }
     }
-    let of_videos = if videos == 0 { String::new() } else { format!(", {frames} frames of {videos} videos") };
-    println!("{pictures} pictures{of_videos} -> {}", arguments.out.display());
+    let of_videos =
+        if videos.is_empty() { String::new() } else { format!(", {frames} frames of {films} videos") };
+    println!("{read} pictures{of_videos} -> {}", arguments.out.display());
+    let failed = sources.len() - read - films;
+    if failed > 0 {
+        eprintln!("{failed} of {} files failed, as told above", sources.len());
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs a video; the number of frames used.
-fn video_file<E: perception::Engine>(session: &mut Session<'_, E>, source: &Source) -> Result<u64> {
+/// Tells of a file that failed; nothing then.
+///
+/// # Errors
+/// What stops the run.
+fn settle<T>(outcome: Result<T, Failure>, source: &Source) -> Result<Option<T>> {
+    let place = source.path().display();
+    match outcome {
+        Ok(results) => Ok(Some(results)),
+        Err(Failure::Run(error)) => Err(error.context(place.to_string())),
+        Err(Failure::File(error)) => {
+            eprintln!("error: {place}: {error:#}");
+            Ok(None)
+        }
+    }
+}
+
+/// Runs a picture; gives it beside its depth in colour, if the bundle has depth.
+fn picture_file<E: perception::Engine>(
+    session: &mut Session<'_, E>,
+    source: &Source,
+) -> Result<Option<RgbImage>, Failure> {
+    let bytes = std::fs::read(source.path()).map_err(|error| Failure::File(error.into()))?;
+    let photograph = photographs::decode(&bytes).map_err(Failure::File)?;
+    session.prepare(photograph.size)?;
+    Ok(session.picture(&photograph, &source.stem())?)
+}
+
+/// Runs a video; the number of frames used. What comes before a damaged place is run and kept.
+fn video_file<E: perception::Engine>(session: &mut Session<'_, E>, source: &Source) -> Result<u64, Failure> {
     let arguments = session.arguments();
     let every = arguments.every as usize;
-    let about = video::about(source.path())?;
+    let about = video::about(source.path()).map_err(Failure::File)?;
     session.begin_video();
     let bar = progress::items(about.frames.unwrap_or_default() / every as u64, &source.stem());
     let mut reader = video::Reader::open(source.path(), every)?;
     let (mut rgb, mut frames, mut writer) = (Vec::new(), 0, None);
-    while let Some(size) = reader.next(&mut rgb)? {
+    let ended = loop {
+        let size = match reader.next(&mut rgb) {
+            Ok(Some(size)) => size,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error.context(format!("after {frames} frames"))),
+        };
+        session.prepare(size)?;
         let stem = format!("{}_{:06}", source.stem(), frames * every as u64);
         if let Some((pair, size)) = session.frame(size, &rgb, &stem)? {
             let writer = match &mut writer {
@@ -156,12 +217,13 @@ fn video_file<E: perception::Engine>(session: &mut Session<'_, E>, source: &Sour
         }
         frames += 1;
         bar.inc(1);
-    }
+    };
     bar.finish_and_clear();
-    if frames == 0 {
-        bail!("the video has no frames");
-    }
     writer.map_or(Ok(()), video::Writer::finish)?;
+    ended.map_err(Failure::File)?;
+    if frames == 0 {
+        return Err(Failure::File(anyhow!("the video has no frames")));
+    }
     Ok(frames)
 }
 
@@ -170,29 +232,11 @@ impl Arguments {
         if self.write.is_empty() { otherwise } else { self.write.contains(&kind) }
     }
 
-    /// The rectified camera of a picture, as far as it was told, and what takes the picture there; points need one.
-    fn rectification(&self, size: Size) -> Result<Option<(CameraModel, Option<RectifyMap>)>> {
-        let Some(path) = &self.camera else { return Ok(self.assumed(size)?.map(|camera| (camera, None))) };
-        let info = calibration::read_camera_info_yaml(path)?.info;
-        let place = || path.display().to_string();
-        ensure!(
-            info.size == size,
-            "{}: expected a calibration for {size}, got one for {}",
-            place(),
-            info.size
-        );
-        Ok(Some(info.rectification().with_context(place)?))
-    }
-
-    /// The camera that --field-of-view means.
-    fn assumed(&self, size: Size) -> Result<Option<CameraModel>> {
-        let Some(degrees) = self.field_of_view else { return Ok(None) };
-        if !(1.0..=170.0).contains(&degrees) {
-            bail!("--field-of-view: expected 1 to 170 degrees, got {degrees}");
+    fn check_size(&self, of_bundle: &[Size]) -> Result<()> {
+        if let Some(size) = self.size.filter(|size| !of_bundle.contains(size)) {
+            let known = of_bundle.iter().map(Size::to_string).collect::<Vec<_>>().join(", ");
+            bail!("--size {size}: expected one of the bundle's sizes, {known}");
         }
-        let focal = size.width as f64 / 2.0 / (degrees.to_radians() / 2.0).tan();
-        let centre = |side: usize| (side as f64 - 1.0) / 2.0;
-        let intrinsics = Intrinsics { fx: focal, fy: focal, cx: centre(size.width), cy: centre(size.height) };
-        Ok(Some(CameraModel::new(size, intrinsics, Distortion::None)?))
+        Ok(())
     }
 }

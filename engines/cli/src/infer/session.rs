@@ -8,12 +8,14 @@ use image::RgbImage;
 use perception::parity::Photograph;
 use perception::points::Rays;
 use perception::{
-    CameraView, Encoding, ImageGeometry, ImageView, Outputs, Pipeline, ViewOptions, Wanted, picture,
+    CameraView, Encoding, ImageGeometry, ImageView, Outputs, Pipeline, PipelineError, ViewOptions, Wanted,
+    picture,
 };
 
+use super::camera::Camera;
 use super::files::Files;
 use super::sheet::beside;
-use super::{Arguments, Kind};
+use super::{Arguments, Failure, Kind};
 use crate::engine::tell_notices;
 
 /// Share of a frame in the range of distances that a video's colours show: the colours follow the scene, and do not flicker.
@@ -22,21 +24,22 @@ const FOLLOW: f32 = 0.1;
 /// A pipeline, and what it knows of pictures of the size that came last.
 pub struct Session<'a, E: perception::Engine> {
     arguments: &'a Arguments,
+    camera: Camera,
     pipeline: Pipeline<E>,
-    camera: Option<Camera>,
+    prepared: Option<Prepared>,
     /// Nearest and farthest distance that the last frame's colours showed, metres.
     shown: Option<[f32; 2]>,
 }
 
-struct Camera {
+struct Prepared {
     frame: Size,
     view: CameraView,
     rays: Option<Rays>,
 }
 
 impl<'a, E: perception::Engine> Session<'a, E> {
-    pub fn new(arguments: &'a Arguments, pipeline: Pipeline<E>) -> Self {
-        Self { arguments, pipeline, camera: None, shown: None }
+    pub fn new(arguments: &'a Arguments, camera: Camera, pipeline: Pipeline<E>) -> Self {
+        Self { arguments, camera, pipeline, prepared: None, shown: None }
     }
 
     pub fn arguments(&self) -> &'a Arguments {
@@ -48,7 +51,31 @@ impl<'a, E: perception::Engine> Session<'a, E> {
         self.shown = None;
     }
 
-    /// Writes the files of a photograph; gives it beside its depth in colour, if the bundle has depth.
+    /// Prepares for pictures of a size, unless those before had it.
+    ///
+    /// # Errors
+    /// A size that the camera or the network does not take, which is the file's own fault, or whatever keeps a network from
+    /// being loaded.
+    pub fn prepare(&mut self, frame: Size) -> Result<(), Failure> {
+        if self.prepared.as_ref().is_some_and(|prepared| prepared.frame == frame) {
+            return Ok(());
+        }
+        let (model, map) = self.camera.rectification(frame).map_err(Failure::File)?.unzip();
+        let rectify = map.flatten().map(Arc::new);
+        let (network, output) = (self.arguments.size, self.arguments.output_size);
+        let options = ViewOptions { network, output, rectify, ..ViewOptions::default() };
+        let mut view = self.pipeline.view_as(frame, options).map_err(|error| match error {
+            PipelineError::Geometry(_) => Failure::File(error.into()),
+            other => Failure::Run(other.into()),
+        })?;
+        let of = |error: PipelineError| Failure::Run(error.into());
+        view.set_scaling(self.pipeline.scaling(&view, model.as_ref(), None).map_err(of)?);
+        let rays = model.map(|model| view.output_camera(&model)).transpose().map_err(of)?;
+        self.prepared = Some(Prepared { frame, view, rays: rays.map(|(_, rays)| rays) });
+        Ok(())
+    }
+
+    /// Writes the files of a photograph of the size prepared for; gives it beside its depth in colour, if the bundle has depth.
     ///
     /// # Errors
     /// When it is refused or a file cannot be written.
@@ -61,7 +88,7 @@ impl<'a, E: perception::Engine> Session<'a, E> {
         pair.map(|pair| image(pair).context("picture of another size")).transpose()
     }
 
-    /// Writes the files of a video's frame; gives RGB pixels and size of it beside its depth in colour.
+    /// Writes the files of a video's frame of the size prepared for; gives RGB pixels and size of it beside its depth in colour.
     ///
     /// # Errors
     /// As [`Session::picture`].
@@ -80,10 +107,8 @@ impl<'a, E: perception::Engine> Session<'a, E> {
     ) -> Result<Option<(Vec<u8>, Size)>> {
         let image = ImageView::new(rgb, size, 3 * size.width, Encoding::Rgb8)?;
         let arguments = self.arguments;
-        if self.camera.as_ref().is_none_or(|camera| camera.frame != size) {
-            self.camera = Some(prepare(arguments, &mut self.pipeline, size)?);
-        }
-        let camera = self.camera.as_mut().context("no camera")?;
+        let prepared = self.prepared.as_mut().filter(|prepared| prepared.frame == size);
+        let prepared = prepared.with_context(|| format!("nothing is prepared for {size}"))?;
         let features = arguments.writes(Kind::Features, everything);
         let wanted = Wanted {
             depth: self.pipeline.depth_range().is_some(),
@@ -93,8 +118,8 @@ impl<'a, E: perception::Engine> Session<'a, E> {
             features,
             color: true,
         };
-        let (output, geometry) = (camera.view.output_size(), *camera.view.geometry());
-        let outputs = self.pipeline.run(&mut camera.view, &image, wanted)?;
+        let (output, geometry) = (prepared.view.output_size(), *prepared.view.geometry());
+        let outputs = self.pipeline.run(&mut prepared.view, &image, wanted)?;
         if outputs.relative.is_some() {
             bail!(
                 "the depth head's numbers are no metres by themselves: expected a metric head, or --camera for one that is \
@@ -102,7 +127,7 @@ impl<'a, E: perception::Engine> Session<'a, E> {
             );
         }
         let files = Files { folder: &arguments.out, stem };
-        write(arguments, &files, &outputs, camera.rays.as_ref(), everything)?;
+        write(arguments, &files, &outputs, prepared.rays.as_ref(), everything)?;
         write_heads(arguments, &files, &outputs, (&geometry, output), everything)?;
         let Some((depth, color)) = outputs.depth.zip(outputs.color) else { return Ok(None) };
         let range = follow(self.shown, picture::shown_range(depth));
@@ -114,21 +139,6 @@ impl<'a, E: perception::Engine> Session<'a, E> {
         let size = Size { width: 2 * output.width, height: output.height };
         Ok(Some((beside(color, &coloured, output.width), size)))
     }
-}
-
-fn prepare<E: perception::Engine>(
-    arguments: &Arguments,
-    pipeline: &mut Pipeline<E>,
-    frame: Size,
-) -> Result<Camera> {
-    let (model, map) = arguments.rectification(frame)?.unzip();
-    let rectify = map.flatten().map(Arc::new);
-    let (network, output) = (arguments.size, arguments.output_size);
-    let options = ViewOptions { network, output, rectify, ..ViewOptions::default() };
-    let mut view = pipeline.view_as(frame, options)?;
-    view.set_scaling(pipeline.scaling(&view, model.as_ref(), None)?);
-    let rays = model.map(|model| view.output_camera(&model)).transpose()?.map(|(_, rays)| rays);
-    Ok(Camera { frame, view, rays })
 }
 
 fn write(

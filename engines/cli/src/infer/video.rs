@@ -28,6 +28,17 @@ fn start(mut command: Command) -> Result<Child> {
     })
 }
 
+/// Makes sure that ffmpeg is there, before anything is computed.
+///
+/// # Errors
+/// When it cannot be run.
+pub fn find_ffmpeg() -> Result<()> {
+    let mut command = ffmpeg();
+    command.arg("-version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    start(command)?.wait().context("ffmpeg")?;
+    Ok(())
+}
+
 /// What ffmpeg says of a video; both are estimates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct About {

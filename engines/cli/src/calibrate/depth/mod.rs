@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use calibration::{CameraModel, RectifyMap, read_camera_info_yaml};
+use calibration::{CameraInfo, CameraModel, RectifyMap, read_camera_info_yaml};
 use clap::ValueEnum;
 use network::Bundle;
 use network::manifest::DepthCalibration;
+use perception::parity::Photograph;
 use perception::scale::{Fit, Known, Sample, fit, samples};
 use perception::{Encoding, Engine, ImageView, Pipeline, ViewOptions, Wanted};
 
@@ -68,7 +69,7 @@ enum What {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let bundle = Bundle::open(&arguments.bundle)?;
     let camera = arguments.camera_model()?;
-    let source = arguments.reference.open(camera.as_ref())?;
+    let source = arguments.reference.open(camera.as_ref().map(|camera| &camera.raw))?;
     let paths = pictures(&arguments.images)?;
     let mut pipeline =
         Pipeline::new(arguments.engine.start(&bundle)?, bundle.clone(), arguments.head.as_deref())?;
@@ -77,7 +78,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut all = Vec::new();
     let mut used = 0;
     for path in &paths {
-        let found = sampled(&mut pipeline, path, &source, camera.as_ref())
+        let photograph = photographs::read(path)?;
+        let found = sampled(&mut pipeline, (path, &photograph), &source, camera.as_ref())
             .with_context(|| path.display().to_string())?;
         used += usize::from(!found.is_empty());
         all.extend(found);
@@ -117,35 +119,61 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 impl Arguments {
-    fn camera_model(&self) -> Result<Option<CameraModel>> {
+    fn camera_model(&self) -> Result<Option<Camera>> {
         let Some(path) = &self.camera else { return Ok(None) };
         let info = read_camera_info_yaml(path)?.info;
-        Ok(Some(info.raw().with_context(|| path.display().to_string())?))
+        Ok(Some(Camera::of(&info).with_context(|| path.display().to_string())?))
+    }
+}
+
+/// A camera, and what its pictures become before the network sees them.
+struct Camera {
+    raw: CameraModel,
+    /// `rectified_from_raw`: how the frame is turned, row by row.
+    turn: [f64; 9],
+    rectified: CameraModel,
+    map: Option<Arc<RectifyMap>>,
+}
+
+impl Camera {
+    fn of(info: &CameraInfo) -> Result<Self> {
+        let (rectified, map) = info.rectification()?;
+        Ok(Self { raw: info.raw()?, turn: info.rectified_from_camera()?, rectified, map: map.map(Arc::new) })
+    }
+
+    /// What is known of a pixel of the raw picture, in the rectified one; nothing for what is not in front of it.
+    fn rectify(&self, known: &Known) -> Option<Known> {
+        let [x, y, z] = self.raw.ray(known.pixel)?;
+        if z <= 0.0 {
+            return None;
+        }
+        let along = known.meters / z;
+        let axis = |row: &[f64]| along * (row[0] * x + row[1] * y + row[2] * z);
+        let point = [axis(&self.turn[..3]), axis(&self.turn[3..6]), axis(&self.turn[6..])];
+        Some(Known { pixel: self.rectified.project(point)?, meters: point[2] })
     }
 }
 
 /// What the head says where the depth of a picture is known, in the unit that the bundle's calibration applies to.
 fn sampled<E: Engine>(
     pipeline: &mut Pipeline<E>,
-    path: &Path,
+    (path, photograph): (&Path, &Photograph),
     source: &Source,
-    camera: Option<&CameraModel>,
+    camera: Option<&Camera>,
 ) -> Result<Vec<Sample>> {
-    let photograph = photographs::read(path)?;
     let known = source.of(path, photograph.size)?;
     if known.is_empty() {
         return Ok(Vec::new());
     }
     let image = ImageView::new(&photograph.rgb, photograph.size, 3 * photograph.size.width, Encoding::Rgb8)?;
-    let (model, rectify) = camera.map(rectified).transpose()?.unzip();
-    let raw_from = |known: Known| match (camera, &model) {
-        (Some(raw), Some(flat)) => Some(Known { pixel: flat.project(raw.ray(known.pixel)?)?, ..known }),
-        _ => Some(known),
+    let known = match camera {
+        Some(camera) => known.iter().filter_map(|known| camera.rectify(known)).collect(),
+        None => known,
     };
-    let known: Vec<Known> = known.into_iter().filter_map(raw_from).collect();
-    let options = ViewOptions { rectify: rectify.flatten(), ..ViewOptions::default() };
+    let options =
+        ViewOptions { rectify: camera.and_then(|camera| camera.map.clone()), ..ViewOptions::default() };
     let mut view = pipeline.view_as(photograph.size, options)?;
-    view.set_scaling(pipeline.scaling(&view, model.as_ref(), None)?);
+    view.set_scaling(pipeline.scaling(&view, camera.map(|camera| &camera.rectified), None)?);
     let wanted = Wanted { depth: true, ..Wanted::default() };
     let outputs = pipeline.run(&mut view, &image, wanted)?;
     let values = match (outputs.depth, outputs.relative) {
@@ -156,12 +184,32 @@ fn sampled<E: Engine>(
     Ok(samples(&known, &values, view.geometry()))
 }
 
-/// The camera without its distortion, and what takes the distortion out of its pictures.
-fn rectified(camera: &CameraModel) -> Result<(CameraModel, Option<Arc<RectifyMap>>)> {
-    let flat = camera.without_distortion();
-    if camera.distortion().is_none() {
-        return Ok((flat, None));
+#[cfg(test)]
+mod tests {
+    use calibration::{Distortion, Intrinsics, Size};
+
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_raw_pixel_is_known_of_the_rectified_one() {
+        let intrinsics = Intrinsics { fx: 52.0, fy: 51.0, cx: 31.5, cy: 23.5 };
+        let distortion = Distortion::PlumbBob([-0.3, 0.1, 1e-3, 0.0, 0.0]);
+        let raw = CameraModel::new(Size { width: 64, height: 48 }, intrinsics, distortion).unwrap();
+        let (sin, cos) = 0.1_f64.sin_cos();
+        // About y, as a stereo pair's cameras are turned; and P is not K.
+        let r = [cos, 0.0, sin, 0.0, 1.0, 0.0, -sin, 0.0, cos];
+        let mut info = CameraInfo { r, ..CameraInfo::of(&raw) };
+        info.p[0] = 40.0;
+        let point = [0.2, -0.1, 1.5];
+        let known = Known { pixel: raw.project(point).unwrap(), meters: point[2] };
+        let found = Camera::of(&info).unwrap().rectify(&known).unwrap();
+        let [x, y, z] = [cos * point[0] + sin * point[2], point[1], cos * point[2] - sin * point[0]];
+        let expected = [40.0 * x / z + 31.5, 51.0 * y / z + 23.5];
+        assert!((found.meters - z).abs() < 1e-9, "{} for {z}", found.meters);
+        assert!(
+            found.pixel.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6),
+            "{:?} for {expected:?}",
+            found.pixel
+        );
     }
-    let identity = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
-    Ok((flat, Some(Arc::new(RectifyMap::new(camera, identity, &flat)?))))
 }

@@ -118,7 +118,7 @@ fn read_depth(path: &Path) -> Result<(Size, Vec<f64>)> {
 
 fn of_board(board: &Board, camera: &CameraModel, picture: &Path, size: Size) -> Result<Vec<Known>> {
     if size != camera.size() {
-        bail!("{}: expected the calibration's size {}, got {size}", picture.display(), camera.size());
+        bail!("expected the calibration's size {}, got {size}", camera.size());
     }
     let (_, grey) = photographs::read_grey(picture)?;
     let observations = match detect(&Grey::new(size, &grey)?, board) {
