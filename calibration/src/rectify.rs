@@ -1,6 +1,7 @@
 //! Taking the distortion out of an image: where each pixel of the rectified image comes from, worked out once.
 
 use thiserror::Error;
+use wide::{i16x8, u8x16};
 
 use crate::{CameraModel, CameraModelError, Distortion, Intrinsics, Size};
 
@@ -175,6 +176,13 @@ impl RectifyMap {
         self.taps.iter().map(|tap| tap.column != OUTSIDE)
     }
 
+    /// For each pixel of the rectified image, row by row: column and row of the raw pixel above and to the left of where it
+    /// comes from, and how much the ones to its right and below weigh, in parts of 256. The column is [`u16::MAX`] where the
+    /// camera saw nothing. For who rectifies elsewhere, as [`RectifyMap::rectify`] does.
+    pub fn taps(&self) -> impl ExactSizeIterator<Item = [u16; 4]> + '_ {
+        self.taps.iter().map(|tap| [tap.column, tap.row, tap.right, tap.lower])
+    }
+
     /// The rectified image of a raw one of `CHANNELS` bytes a pixel (1 mono, 3 RGB, 4 RGBA), bilinear; pixels the
     /// camera did not see are 0.
     ///
@@ -196,7 +204,13 @@ impl RectifyMap {
                 continue;
             }
             let start = usize::from(tap.row) * step + usize::from(tap.column) * CHANNELS;
-            mix::<CHANNELS>(tap, &raw[start..], &raw[start + step..], pixel);
+            let (upper, lower) = (&raw[start..], &raw[start + step..]);
+            match (upper.first_chunk(), lower.first_chunk()) {
+                (Some(upper), Some(lower)) if CHANNELS <= 4 => {
+                    pixel.copy_from_slice(&mix_at_once::<CHANNELS>(tap, upper, lower)[..CHANNELS]);
+                }
+                _ => mix::<CHANNELS>(tap, upper, lower, pixel),
+            }
         }
         Ok(())
     }
@@ -224,6 +238,22 @@ impl RectifyMap {
         }
         Ok(())
     }
+}
+
+/// [`mix`] of up to four channels at once, with what lies behind them in memory. Sums stay below 2^24: `f32` holds them exactly.
+#[inline]
+fn mix_at_once<const CHANNELS: usize>(tap: &Tap, upper: &[u8; 8], lower: &[u8; 8]) -> [u8; 4] {
+    let (right, down) = (tap.right as i16, f32::from(tap.lower));
+    let left = UNIT as i16 - right;
+    let weights = i16x8::new([left, right, left, right, left, right, left, right]);
+    // Channels of the left pixel and of the right one in turn.
+    let row = |bytes: &[u8; 8]| {
+        let [left, right] = [0, 8 * CHANNELS].map(|bits| u64::from_le_bytes(*bytes) >> bits);
+        let [left, right] = [left, right].map(|bytes| u8x16::new(u128::from(bytes).to_le_bytes()));
+        i16x8::from_u8x16_low(u8x16::unpack_low(left, right)).dot(weights).round_float()
+    };
+    let sum = row(upper) * (f32::from(UNIT) - down) + row(lower) * down + (1 << 15) as f32;
+    (sum * (1.0 / (1 << 16) as f32)).fast_trunc_int().to_array().map(|value| value as u8)
 }
 
 /// The mixture of two pixels of the upper row and two of the lower.
@@ -298,6 +328,31 @@ mod tests {
         let packed: Vec<u8> = raw.chunks(step).flat_map(|row| &row[..64 * 3]).copied().collect();
         assert!(map.valid().all(|valid| valid));
         assert_eq!(rectified, packed);
+    }
+
+    #[test]
+    fn channels_at_once_are_channels_one_by_one() {
+        let noise: Vec<u8> =
+            (0..64_u32).map(|at| (at * 7919 % 65521 % 256) as u8).chain([0, 255, 255, 0]).collect();
+        let bright = [255; 8];
+        for right in (0..=UNIT).step_by(8) {
+            for lower in 0..=UNIT {
+                let tap = Tap { column: 0, row: 0, right, lower };
+                let at = usize::from(right + lower) % 60;
+                for (up, down) in [
+                    (noise[at..].first_chunk().unwrap(), noise[60 - at..].first_chunk().unwrap()),
+                    (&bright, &bright),
+                ] {
+                    let (mut one, mut three, mut four) = ([0; 1], [0; 3], [0; 4]);
+                    mix::<1>(&tap, up, down, &mut one);
+                    mix::<3>(&tap, up, down, &mut three);
+                    mix::<4>(&tap, up, down, &mut four);
+                    assert_eq!(mix_at_once::<1>(&tap, up, down)[..1], one, "{tap:?}");
+                    assert_eq!(mix_at_once::<3>(&tap, up, down)[..3], three, "{tap:?}");
+                    assert_eq!(mix_at_once::<4>(&tap, up, down), four, "{tap:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,14 +1,16 @@
-// Camera pixels to the network's input on the GPU: colour, antialiased bicubic resize, crop, normalisation, planes.
+// Camera pixels to the network's input on the GPU: colour, rectification, antialiased bicubic resize, crop, normalisation, planes.
 //
-// The arithmetic is that of the CPU path (engines/perception: image/, preprocess.rs, and the whole-number weights of
-// fast_image_resize), so that both give the same bits. One source, two uses: NVRTC makes kernels/preprocess.ptx of it
+// The arithmetic is that of the CPU path (engines/perception: image/, preprocess/, calibration/src/rectify.rs, and the whole-number
+// weights of fast_image_resize), so that both give the same bits. One source, two uses: NVRTC makes kernels/preprocess.ptx of it
 // (scripts/kernels.py), and with PIXIO_HOST it is plain C++, which the tests run through the engine's own launches.
 #pragma once
 
 #ifdef PIXIO_HOST
 #define PIXIO_DEVICE static inline
+#define PIXIO_ONE_BY_ONE
 #else
 #define PIXIO_DEVICE static __device__ __forceinline__
+#define PIXIO_ONE_BY_ONE _Pragma("unroll 1")
 #endif
 
 typedef unsigned char PixioByte;
@@ -43,15 +45,19 @@ struct PixioAxis
     int precision;
 };
 
-// Camera rows, each resized to the network's columns and rounded to 8 bit.
+// Camera rows, rectified where there is a map, each resized to the network's columns and rounded to 8 bit.
 struct PixioRows
 {
     const PixioByte* source;
+    // Per pixel of the rectified image: column and row of the upper left of four raw pixels (column 65535: the camera saw
+    // nothing), and the weights of the right and the lower ones in parts of 256; or none.
+    const unsigned short* map;
     PixioByte* rows; // [row_count][columns][3], red green blue
     PixioAxis axis;
     int width;
     int height;
     int step; // bytes from row to row
+    int map_width;
     int encoding;
     int first_row; // the rows that the second pass needs
     int row_count;
@@ -142,6 +148,34 @@ PIXIO_DEVICE void pixio_pixel(const PixioRows& a, int x, int y, int rgb[3])
     }
 }
 
+// A pixel without the distortion: a mixture of four, rounded to 8 bit. Without a map the pixel itself.
+PIXIO_DEVICE void pixio_rectified(const PixioRows& a, int x, int y, int rgb[3])
+{
+    int right = 0, down = 0, corners = 1;
+    if (a.map)
+    {
+        const unsigned short* tap = a.map + 4 * ((unsigned long long) y * a.map_width + x);
+        x = tap[0];
+        y = tap[1];
+        right = tap[2];
+        down = tap[3];
+        corners = x == 65535 ? 0 : 4;
+    }
+    int sums[3] = {1 << 15, 1 << 15, 1 << 15};
+    // One by one, or the decoding of a pixel would be in the program four times.
+    PIXIO_ONE_BY_ONE
+    for (int corner = 0; corner < corners; ++corner)
+    {
+        int pixel[3];
+        pixio_pixel(a, x + corner % 2, y + corner / 2, pixel);
+        const int weight = (corner % 2 ? right : 256 - right) * (corner / 2 ? down : 256 - down);
+        for (int channel = 0; channel < 3; ++channel)
+            sums[channel] += pixel[channel] * weight;
+    }
+    for (int channel = 0; channel < 3; ++channel)
+        rgb[channel] = sums[channel] >> 16;
+}
+
 PIXIO_DEVICE void pixio_rows_at(const PixioRows& a, int column, int row)
 {
     if (column >= a.columns || row >= a.row_count)
@@ -154,7 +188,7 @@ PIXIO_DEVICE void pixio_rows_at(const PixioRows& a, int column, int row)
     for (int tap = 0; tap < count; ++tap)
     {
         int rgb[3];
-        pixio_pixel(a, first + tap, a.first_row + row, rgb);
+        pixio_rectified(a, first + tap, a.first_row + row, rgb);
         for (int channel = 0; channel < 3; ++channel)
             sums[channel] += rgb[channel] * weights[tap];
     }

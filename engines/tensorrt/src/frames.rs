@@ -1,10 +1,10 @@
-//! Camera frames on the GPU: pinned pixels, and the kernels that make the network's input of them. Distortion that is to be
-//! taken out is taken out on the CPU, before.
+//! Camera frames on the GPU: pinned pixels, and the kernels that make the network's input of them, distortion taken out.
 
 use std::ffi::c_void;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
+use calibration::{RectifyMap, Size};
 use perception::preprocess::Span;
 use perception::{Encoding, EngineError, ImageGeometry, ImageView, Preprocessing};
 
@@ -52,11 +52,13 @@ struct AxisArgument {
 #[derive(Clone, Copy, Debug)]
 struct RowsArgument {
     source: *const c_void,
+    map: *const c_void,
     rows: *mut c_void,
     axis: AxisArgument,
     width: i32,
     height: i32,
     step: i32,
+    map_width: i32,
     encoding: i32,
     first_row: i32,
     row_count: i32,
@@ -123,10 +125,23 @@ impl DeviceAxis {
     }
 }
 
+/// A camera's map; another object is another map.
+#[derive(Clone, Debug)]
+struct SharedMap(Arc<RectifyMap>);
+
+impl PartialEq for SharedMap {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// What makes two frames go the same way.
 #[derive(Clone, Debug, PartialEq)]
 struct Way {
     geometry: ImageGeometry,
+    map: Option<SharedMap>,
+    /// Of the image as the camera delivers it.
+    frame: Size,
     encoding: Encoding,
     step: usize,
     bytes: usize,
@@ -147,6 +162,7 @@ pub struct Frame {
     pinned: Mutex<Pinned>,
     /// The pixels in the device's memory; none where the device reads the pinned memory itself.
     pixels: Option<Arc<Memory>>,
+    map: Option<Arc<Memory>>,
     rows: Arc<Memory>,
     levels: Arc<Memory>,
     horizontal: DeviceAxis,
@@ -176,9 +192,11 @@ impl Frame {
             Some(_) => None,
             None => Some(Memory::zeros(device, way.bytes).map_err(cuda)?),
         };
+        let taps = |map: &SharedMap| Memory::of(device, &map.0.taps().collect::<Vec<_>>());
         Ok(Self {
             id: unique(),
             code,
+            map: way.map.as_ref().map(taps).transpose().map_err(cuda)?,
             sequences: sequences.clone(),
             stream: stream.clone(),
             kernels: kernels.clone(),
@@ -211,14 +229,16 @@ impl Frame {
             }
             (None, mapped) => mapped.unwrap_or(std::ptr::null_mut()),
         };
-        let (camera, network) = (self.way.geometry.camera_size(), self.way.geometry.network());
+        let (Way { frame, geometry, .. }, network) = (&self.way, self.way.geometry.network());
         let rows = RowsArgument {
             source,
+            map: self.map.as_ref().map_or(std::ptr::null(), |map| map.pointer().cast_const()),
             rows: self.rows.pointer(),
             axis: self.horizontal.argument(),
-            width: camera.width as i32,
-            height: camera.height as i32,
+            width: frame.width as i32,
+            height: frame.height as i32,
             step: self.way.step as i32,
+            map_width: geometry.camera_size().width as i32,
             encoding: self.code,
             first_row: self.way.rows.start as i32,
             row_count: self.way.rows.len() as i32,
@@ -271,20 +291,21 @@ impl Frames {
     pub fn take(
         &mut self,
         image: &ImageView<'_>,
-        preprocessing: &mut Preprocessing,
+        preprocessing: &Preprocessing,
         stream: &Arc<Stream>,
         sequences: &Arc<Mutex<Vec<Sequence>>>,
     ) -> Result<Arc<Frame>, EngineError> {
         let (geometry, seen) = (*preprocessing.geometry(), preprocessing.seen());
         let (rows, levels) = (preprocessing.rows(), *preprocessing.levels());
-        let image = preprocessing.undistorted(image)?;
+        preprocessing.check_frame(image)?;
+        let (map, frame) = (preprocessing.rectify_map().cloned().map(SharedMap), image.size());
         let (encoding, step, bytes) = (image.encoding(), image.step(), image.bytes().len());
-        let way = Way { geometry, encoding, step, bytes, seen, rows, levels };
+        let way = Way { geometry, map, frame, encoding, step, bytes, seen, rows, levels };
         let frame = match self.frames.iter().position(|frame| frame.way == way) {
             Some(index) => self.frames.remove(index),
             None => Arc::new(Frame::new(way, &self.kernels, stream, sequences)?),
         };
-        frame.fill(&image).map_err(|error| crate::queue::run_error("preprocess", &error))?;
+        frame.fill(image).map_err(|error| crate::queue::run_error("preprocess", &error))?;
         if self.frames.len() == MOST_FRAMES {
             self.frames.remove(0);
         }

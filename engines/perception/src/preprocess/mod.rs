@@ -90,13 +90,13 @@ impl Preprocessing {
     }
 
     /// The rectification that comes first, if one does.
-    pub fn rectify_map(&self) -> Option<&RectifyMap> {
+    pub fn rectify_map(&self) -> Option<&Arc<RectifyMap>> {
         self.rectification.as_ref().map(Rectification::map)
     }
 
     /// Size of the frames that this takes.
     pub fn frame_size(&self) -> Size {
-        self.rectify_map().map_or(self.geometry.camera_size(), RectifyMap::raw_size)
+        self.rectify_map().map_or(self.geometry.camera_size(), |map| map.raw_size())
     }
 
     /// The normalised value of each of the 256 levels, for red, green and blue.
@@ -114,16 +114,12 @@ impl Preprocessing {
         self.rows.clone()
     }
 
-    /// The frame as it is to be resized, for an engine that does so elsewhere: without its distortion when that is taken out.
+    /// For an engine that preprocesses elsewhere.
     ///
     /// # Errors
     /// When the image is not of the size that this was made for.
-    pub fn undistorted<'a>(&'a mut self, image: &ImageView<'a>) -> Result<ImageView<'a>, EngineError> {
-        check_size("camera image", self.frame_size(), image.size())?;
-        match &mut self.rectification {
-            None => Ok(*image),
-            Some(rectification) => rectification.rectified(image),
-        }
+    pub fn check_frame(&self, image: &ImageView<'_>) -> Result<(), EngineError> {
+        check_size("camera image", self.frame_size(), image.size())
     }
 
     /// Fills `input` (`[3, height, width]`, RGB planes) with the normalised pixels of the network's input.
@@ -170,7 +166,7 @@ impl Preprocessing {
     /// # Errors
     /// As [`Preprocessing::run`].
     pub(crate) fn whole_picture(&mut self, image: &ImageView<'_>, rgb: &mut [u8]) -> Result<(), EngineError> {
-        check_size("camera image", self.frame_size(), image.size())?;
+        self.check_frame(image)?;
         check_len("picture", 3 * self.geometry.camera_size().area(), rgb.len())?;
         match &mut self.rectification {
             None => image.write_rgb(rgb),
@@ -186,7 +182,7 @@ impl Preprocessing {
 
     /// Resizes and crops a frame, rows before columns of the kernel, as PIL does.
     fn load(&mut self, image: &ImageView<'_>) -> Result<(), EngineError> {
-        check_size("camera image", self.frame_size(), image.size())?;
+        self.check_frame(image)?;
         match self.rectification.take() {
             None => self.widen(image)?,
             Some(mut rectification) => {

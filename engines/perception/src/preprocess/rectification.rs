@@ -23,7 +23,7 @@ impl Rectification {
         Self { map, raw, rectified }
     }
 
-    pub fn map(&self) -> &RectifyMap {
+    pub fn map(&self) -> &Arc<RectifyMap> {
         &self.map
     }
 

@@ -273,32 +273,31 @@ pub fn preprocessing_equals_the_cpu(flavour: Flavour) {
         let mut engine = TensorRt::new(options(flavour, &stand_in, &cache)).expect("engine");
         for (name, encoding) in Encoding::ALL {
             for (camera, network, padding) in cases() {
-                let compared = compare(&mut engine, encoding, camera, network, padding);
-                assert_eq!(compared, Ok(()), "{name} {camera} -> {network}, {padding} bytes of padding");
+                for rectified in [false, true] {
+                    let compared = compare(&mut engine, encoding, [camera, network], padding, rectified);
+                    let case = format!(
+                        "{name} {camera} -> {network}, {padding} bytes of padding, rectified: {rectified}"
+                    );
+                    assert_eq!(compared, Ok(()), "{case}");
+                }
             }
         }
-        assert_eq!(compare_rectified(&mut engine), Ok(()));
     }
     assert_eq!(stand_in.live(), [""; 0]);
 }
 
-/// Distortion is taken out before the upload.
-fn compare_rectified(engine: &mut TensorRt) -> Result<(), String> {
-    let intrinsics = Intrinsics { fx: 70.0, fy: 70.0, cx: 40.0, cy: 30.0 };
-    let barrel = Distortion::PlumbBob([-0.3, 0.1, 1e-3, -1e-3, 0.0]);
-    let camera = CameraModel::new(CAMERA, intrinsics, barrel).map_err(|error| error.to_string())?;
+/// Of a lens that leaves some of the rectified image unseen.
+fn rectify_map(raw: Size) -> Arc<RectifyMap> {
+    let f = 0.9 * raw.width as f64;
+    let intrinsics = Intrinsics { fx: f, fy: f, cx: 0.5 * raw.width as f64, cy: 0.47 * raw.height as f64 };
+    let pincushion = Distortion::PlumbBob([0.2, 0.1, 2e-3, -1e-3, 0.0]);
+    let camera = CameraModel::new(raw, intrinsics, pincushion).expect("camera");
+    let wider =
+        CameraModel::new(raw, Intrinsics { fx: 0.8 * f, fy: 0.8 * f, ..intrinsics }, Distortion::None);
     let turn = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
-    let map =
-        RectifyMap::new(&camera, turn, &camera.without_distortion()).map_err(|error| error.to_string())?;
-    let geometry = ImageGeometry::new(CAMERA, NETWORK).map_err(|error| error.to_string())?;
-    let preprocessing = Preprocessing::rectifying(geometry, &PreprocessingSpec::default(), Arc::new(map));
-    let pixels: Vec<u8> = (0..3 * CAMERA.area()).map(|i| (i * 7919 % 251) as u8).collect();
-    let image = ImageView::new(&pixels, CAMERA, 3 * CAMERA.width, Encoding::Bgr8);
-    same_as_cpu(
-        engine,
-        &mut preprocessing.map_err(|error| error.to_string())?,
-        &image.map_err(|error| error.to_string())?,
-    )
+    let map = RectifyMap::new(&camera, turn, &wider.expect("rectified camera")).expect("map");
+    assert!(map.valid().any(|valid| valid) && map.valid().any(|valid| !valid));
+    Arc::new(map)
 }
 
 fn cases() -> Vec<(Size, Size, usize)> {
@@ -316,9 +315,9 @@ fn cases() -> Vec<(Size, Size, usize)> {
 fn compare(
     engine: &mut TensorRt,
     encoding: Encoding,
-    camera: Size,
-    network: Size,
+    [camera, network]: [Size; 2],
     padding: usize,
+    rectified: bool,
 ) -> Result<(), String> {
     let step = 4 * camera.width + padding;
     let mut state = 0x2545_f491_u32;
@@ -332,7 +331,12 @@ fn compare(
     // Some encodings have no odd sides.
     let Ok(image) = ImageView::new(&data, camera, step, encoding) else { return Ok(()) };
     let geometry = ImageGeometry::new(camera, network).map_err(|error| error.to_string())?;
-    let mut preprocessing = Preprocessing::new(geometry, &PreprocessingSpec::default());
+    let spec = PreprocessingSpec::default();
+    let mut preprocessing = match rectified {
+        false => Preprocessing::new(geometry, &spec),
+        true => Preprocessing::rectifying(geometry, &spec, rectify_map(camera))
+            .map_err(|error| error.to_string())?,
+    };
     same_as_cpu(engine, &mut preprocessing, &image)
 }
 
