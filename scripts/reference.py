@@ -29,8 +29,8 @@ def described(binary):
 
 
 def nodes(folder):
-    """The descriptions of all `*_node` programs of a folder, by name."""
-    binaries = [path for path in sorted(Path(folder).glob("*_node")) if path.is_file()]
+    """The descriptions of all `*_node` programs of a folder and of frame_grabber, by name."""
+    binaries = [path for path in sorted([*Path(folder).glob("*_node"), *Path(folder).glob("frame_grabber")]) if path.is_file()]
     found = {binary.name: described(str(binary)) for binary in binaries}
     silent = [name for name, description in found.items() if description is None]
     if silent or not found:

@@ -3,31 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use calibration::CameraModel;
-use futures::StreamExt;
-use futures::task::LocalSpawnExt;
 use nalgebra::Isometry3;
 use perception::Stamp;
 use r2r::std_msgs::msg::String as Text;
-use r2r::tf2_msgs::msg::TFMessage;
-use r2r::{QosProfile, WrappedTypesupport};
 use robot::{BodyMask, JointKind, MeshFolders, Robot, SelfFilter};
 
 use crate::joints::{JointError, JointFeed, Quantity};
-use crate::qos::Entity;
+use crate::listen;
 use crate::ros_node::RosNode;
 use crate::rosout::Logger;
 use crate::tf::Buffer;
-use crate::throttle::Throttle;
 
 /// How long transforms are kept, as tf2 does.
 const KEEP: Duration = Duration::from_secs(10);
-
-/// How often one kind of error is logged.
-const LOG_PERIOD: Duration = Duration::from_secs(5);
 
 /// Where the robot's description comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,24 +104,12 @@ impl Body {
     /// # Errors
     /// When the middleware refuses a subscription.
     pub fn subscribe(self: &Arc<Self>, ros: &mut RosNode, description: &Description) -> Result<()> {
-        let latched = || QosProfile::default().keep_last(1).reliable().transient_local();
-        let sensor = || QosProfile::default().keep_last(100).best_effort();
-
-        for (topic, qos, fixed) in [("/tf", sensor(), false), ("/tf_static", latched().keep_last(100), true)]
-        {
-            let (body, mut errors, logger) = (self.clone(), Throttle::new(LOG_PERIOD), ros.logger.clone());
-            each::<TFMessage>(ros, topic, qos, move |message| {
-                for transform in &message.transforms {
-                    let taken = body.lock().frames.insert(transform, fixed);
-                    warn(&logger, &mut errors, taken.map_err(|error| format!("{topic}: {error}")));
-                }
-            })?;
-        }
-
+        let body = self.clone();
+        listen::to_frames(ros, move |transform, fixed| body.lock().frames.insert(transform, fixed))?;
         if *description == Description::Topic {
             let (body, logger) = (self.clone(), ros.logger.clone());
             let take = move |message: Text| body.take_description(&message.data, &logger);
-            each::<Text>(ros, "robot_description", latched(), take)?;
+            listen::each::<Text>(ros, "robot_description", listen::latched(1), take)?;
         }
         Ok(())
     }
@@ -211,28 +191,4 @@ impl Body {
 
 fn tell(robot: &Robot) -> String {
     format!("self-filter: robot {} with {} links", robot.name(), robot.links().len())
-}
-
-/// Subscribes to a topic for good.
-fn each<T: WrappedTypesupport + 'static>(
-    ros: &mut RosNode,
-    topic: &str,
-    qos: QosProfile,
-    mut take: impl FnMut(T) + 'static,
-) -> Result<()> {
-    let qos = ros.qos(topic, Entity::Subscription, qos)?.profile;
-    let stream = ros.node.subscribe::<T>(topic, qos).with_context(|| topic.to_owned())?;
-    let task = stream.for_each(move |message| {
-        take(message);
-        std::future::ready(())
-    });
-    ros.spawner().spawn_local(task).context("spawn")
-}
-
-fn warn<E: std::fmt::Display>(logger: &Logger, errors: &mut Throttle, taken: Result<(), E>) {
-    let Err(error) = taken else { return };
-    if let Some(suppressed) = errors.ready(Instant::now()) {
-        let more = if suppressed == 0 { String::new() } else { format!(" ({suppressed} more not logged)") };
-        logger.warn(format!("{error}{more}"));
-    }
 }

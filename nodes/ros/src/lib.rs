@@ -23,6 +23,7 @@ pub mod graph;
 pub mod joints;
 pub mod latest;
 pub mod lifecycle;
+pub mod listen;
 pub mod names;
 pub mod parameters;
 pub mod perception;

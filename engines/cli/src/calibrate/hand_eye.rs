@@ -12,24 +12,26 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use super::boards::{self, Boards};
+use super::live;
 
 /// Measure where the camera is mounted, from poses of the robot's hand and of a board that the camera sees
 ///
-/// Take 10 to 30 poses with the hand turned by 30 degrees and more about different axes. Board poses come from pictures (with
-/// the camera's calibration) or from a CSV file. Writes a URDF joint and the command of the static transform.
+/// Take 10 to 30 poses with the hand turned by 30 degrees and more about different axes. The hand's poses come from a CSV file, or
+/// from /tf while pictures are recorded from a topic; board poses from pictures (with the camera's calibration) or from a CSV file.
+/// Writes a URDF joint and the command of the static transform.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// What carries the camera
     #[arg(long, value_enum)]
     mount: MountArgument,
     /// Poses of the hand in the robot's base frame: CSV with the columns name,x,y,z,qx,qy,qz,qw (metres, quaternion)
-    #[arg(long, value_name = "CSV")]
-    robot: PathBuf,
+    #[arg(long, value_name = "CSV", required_unless_present = "topic", conflicts_with = "topic")]
+    robot: Option<PathBuf>,
     /// Poses of the board in the camera's optical frame: CSV with the same columns and names
-    #[arg(long, value_name = "CSV", conflicts_with_all = ["images", "camera", "board"])]
+    #[arg(long, value_name = "CSV", conflicts_with_all = ["images", "camera", "board", "topic"])]
     board_poses: Option<PathBuf>,
     /// Pictures of the board, named like the robot's poses (with or without ending), or folders of them
-    #[arg(long, value_name = "IMAGE", num_args = 1.., requires = "camera", requires = "board", required_unless_present = "board_poses")]
+    #[arg(long, value_name = "IMAGE", num_args = 1.., requires = "camera", requires = "board", required_unless_present_any = ["board_poses", "topic"], conflicts_with = "topic")]
     images: Vec<PathBuf>,
     /// The camera's calibration (ROS camera_info YAML)
     #[arg(long, value_name = "YAML")]
@@ -49,6 +51,14 @@ pub struct Arguments {
     /// Write all numbers as JSON too
     #[arg(long, value_name = "JSON")]
     report: Option<PathBuf>,
+    /// With --topic: the hand's frame, whose pose at each picture is taken from /tf and kept as robot.csv beside the pictures
+    #[arg(long, value_name = "FRAME", requires = "topic", requires = "base_frame", help_heading = "Live")]
+    hand_frame: Option<String>,
+    /// With --topic: the robot's base frame
+    #[arg(long, value_name = "FRAME", requires = "hand_frame", help_heading = "Live")]
+    base_frame: Option<String>,
+    #[command(flatten)]
+    live: live::Arguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -67,8 +77,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     for (what, name) in [("--parent", &arguments.parent), ("--child", &arguments.child)] {
         check_frame(what, name)?;
     }
-    let robot = read_poses(&arguments.robot)?;
-    let poses = joined(&arguments.robot, robot, arguments.board_poses()?)?;
+    let (robot, images) = arguments.sources()?;
+    let poses = joined(&robot, read_poses(&robot)?, arguments.board_poses(&images)?)?;
     let mount = match arguments.mount {
         MountArgument::EyeInHand => Mount::EyeInHand,
         MountArgument::EyeToHand => Mount::EyeToHand,
@@ -96,7 +106,23 @@ fn check_frame(what: &str, name: &str) -> Result<()> {
 }
 
 impl Arguments {
-    fn board_poses(&self) -> Result<Vec<NamedPose>> {
+    /// The file of the hand's poses, and the pictures; from a topic both are recorded now.
+    fn sources(&self) -> Result<(PathBuf, Vec<PathBuf>)> {
+        if let Some(robot) = &self.robot {
+            return Ok((robot.clone(), self.images.clone()));
+        }
+        let (Some(hand), Some(base)) = (&self.hand_frame, &self.base_frame) else {
+            bail!("--topic: expected --hand-frame and --base-frame too, whose transform /tf tells");
+        };
+        if self.camera.is_none() || self.board.is_none() {
+            bail!("--topic: expected --camera and --board too");
+        }
+        let folder = self.live.record(&[("hand_frame", hand), ("base_frame", base)])?;
+        let folder = folder.context("expected --robot, or --topic with --frames-folder")?;
+        Ok((folder.join("robot.csv"), vec![folder]))
+    }
+
+    fn board_poses(&self, images: &[PathBuf]) -> Result<Vec<NamedPose>> {
         if let Some(path) = &self.board_poses {
             return Ok(read_poses(path)?);
         }
@@ -105,7 +131,7 @@ impl Arguments {
         };
         let model =
             read_camera_info_yaml(camera)?.info.raw().with_context(|| camera.display().to_string())?;
-        let Boards { size, views } = boards::find(&self.images, board)?;
+        let Boards { size, views } = boards::find(images, board)?;
         if size != model.size() {
             bail!("{}: expected the pictures' size {size}, got {}", camera.display(), model.size());
         }

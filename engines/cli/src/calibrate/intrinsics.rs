@@ -1,7 +1,5 @@
 //! `pixio calibrate intrinsics`: pictures of a board to a camera_info file.
 
-mod live;
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,6 +11,7 @@ use image::RgbImage;
 use serde_json::json;
 
 use super::boards::{self, Boards};
+use super::live;
 
 /// Measure focal length, principal point and distortion from pictures of a board
 ///
@@ -75,7 +74,7 @@ enum Loss {
 /// When pictures are refused, show too little, or do not determine the camera.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let name = arguments.camera_name()?;
-    let recorded = arguments.live.record()?;
+    let recorded = arguments.live.record(&[])?;
     let images: Vec<PathBuf> = arguments.images.iter().cloned().chain(recorded).collect();
     let Boards { size, views } = boards::find(&images, &arguments.board)?;
     let lens = match arguments.lens {

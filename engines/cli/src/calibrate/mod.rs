@@ -4,6 +4,7 @@ mod boards;
 mod depth;
 mod hand_eye;
 mod intrinsics;
+mod live;
 
 use std::process::ExitCode;
 

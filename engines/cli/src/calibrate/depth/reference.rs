@@ -22,7 +22,8 @@ pub struct Reference {
     /// Depth images of the same size and name as the pictures: 16-bit PNG in millimetres (0 unknown), or .npy or .npz in metres
     #[arg(long, value_name = "DIR")]
     depth_images: Option<PathBuf>,
-    /// Points: CSV with the columns image,u,v,meters (the picture's file name, pixel, metres along Z)
+    /// Points: CSV with the columns image,u,v,meters (the picture's file name, pixel, metres along Z), or image,x,y,z (metres in the
+    /// camera's optical frame, as TF tells it; needs --camera)
     #[arg(long, value_name = "CSV")]
     points: Option<PathBuf>,
     /// A board of known size in the pictures, as in `pixio calibrate intrinsics`; needs --camera
@@ -48,7 +49,7 @@ impl Reference {
     pub fn open(&self, camera: Option<&CameraModel>) -> Result<Source> {
         match (&self.depth_images, &self.points, &self.board, camera) {
             (Some(folder), _, _, _) => Ok(Source::Folder(folder.clone())),
-            (_, Some(path), _, _) => Ok(Source::Points(read_points(path)?)),
+            (_, Some(path), _, _) => Ok(Source::Points(read_points(path, camera)?)),
             (_, _, Some(board), Some(camera)) => Ok(Source::Board(*board, Box::new(*camera))),
             _ => bail!("expected --depth-images, --points, or --board with --camera"),
         }
@@ -138,22 +139,30 @@ fn of_board(board: &Board, camera: &CameraModel, picture: &Path, size: Size) -> 
 }
 
 /// Points by picture.
-fn read_points(path: &Path) -> Result<BTreeMap<String, Vec<Known>>> {
+fn read_points(path: &Path, camera: Option<&CameraModel>) -> Result<BTreeMap<String, Vec<Known>>> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    parse_points(&text).with_context(|| path.display().to_string())
+    parse_points(&text, camera).with_context(|| path.display().to_string())
 }
 
-fn parse_points(text: &str) -> Result<BTreeMap<String, Vec<Known>>> {
+/// Pixels with their metres; or points of the camera's optical frame, which a camera then sees.
+const PIXELS: [&str; 4] = ["image", "u", "v", "meters"];
+const POINTS: [&str; 4] = ["image", "x", "y", "z"];
+
+fn parse_points(text: &str, camera: Option<&CameraModel>) -> Result<BTreeMap<String, Vec<Known>>> {
     let mut lines = text.lines().enumerate();
     let head = lines.next().map_or("", |(_, head)| head.trim());
-    if head.split(',').map(str::trim).ne(["image", "u", "v", "meters"]) {
-        bail!("line 1: expected the columns image,u,v,meters, got {head:?}");
-    }
+    let columns: Vec<&str> = head.split(',').map(str::trim).collect();
+    let camera = match (columns == PIXELS, columns == POINTS, camera) {
+        (true, _, _) => None,
+        (_, true, Some(camera)) => Some(camera),
+        (_, true, None) => bail!("line 1: the columns image,x,y,z need --camera"),
+        _ => bail!("line 1: expected the columns image,u,v,meters or image,x,y,z, got {head:?}"),
+    };
     let mut points: BTreeMap<String, Vec<Known>> = BTreeMap::new();
     for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
         let cells: Vec<&str> = line.split(',').map(str::trim).collect();
-        let [image, u, v, meters] = cells[..] else {
-            bail!("line {}: expected image,u,v,meters, got {line:?}", index + 1);
+        let [image, first, second, third] = cells[..] else {
+            bail!("line {}: expected {}, got {line:?}", index + 1, columns.join(","));
         };
         let number = |name: &str, text: &str| {
             let value = text.parse::<f64>().ok().filter(|value| value.is_finite());
@@ -161,23 +170,59 @@ fn parse_points(text: &str) -> Result<BTreeMap<String, Vec<Known>>> {
                 format!("line {}: {name}: expected a finite number, got {text:?}", index + 1)
             })
         };
-        let known = Known { pixel: [number("u", u)?, number("v", v)?], meters: number("meters", meters)? };
-        if known.meters <= 0.0 {
-            bail!("line {}: meters: expected more than 0, got {meters}", index + 1);
+        let (a, b, meters) =
+            (number(columns[1], first)?, number(columns[2], second)?, number(columns[3], third)?);
+        if meters <= 0.0 {
+            bail!("line {}: {}: expected more than 0, got {third}", index + 1, columns[3]);
         }
+        let pixel = match camera {
+            None => [a, b],
+            Some(camera) => {
+                camera.project([a, b, meters]).filter(|pixel| inside(*pixel, camera.size())).with_context(
+                    || format!("line {}: expected a point that the camera sees, got {line:?}", index + 1),
+                )?
+            }
+        };
+        let known = Known { pixel, meters };
         points.entry(image.to_owned()).or_default().push(known);
     }
     Ok(points)
 }
 
+fn inside([u, v]: [f64; 2], size: Size) -> bool {
+    let within = |at: f64, side: usize| at >= -0.5 && at < side as f64 - 0.5;
+    within(u, size.width) && within(v, size.height)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use calibration::{Distortion, Intrinsics};
+
+    #[test]
+    fn points_of_the_cameras_frame_are_seen_or_refused() {
+        let intrinsics = Intrinsics { fx: 100.0, fy: 110.0, cx: 31.5, cy: 23.5 };
+        let size = Size { width: 64, height: 48 };
+        let camera = CameraModel::new(size, intrinsics, Distortion::None).unwrap();
+        let points = parse_points("image,x,y,z\na.png,0.1,-0.1,2.0\n", Some(&camera)).unwrap();
+        assert_eq!(points["a.png"], [Known { pixel: [36.5, 18.0], meters: 2.0 }]);
+        let cases = [
+            ("0.1,-0.1,2.0", "1.0,0.0,2.0", "line 2: expected a point that the camera sees"),
+            ("0.1,-0.1,2.0", "0.1,-0.1,-2.0", "line 2: z: expected more than 0"),
+        ];
+        for (from, to, expected) in cases {
+            let text = "image,x,y,z\na.png,0.1,-0.1,2.0\n".replacen(from, to, 1);
+            let error = format!("{:#}", parse_points(&text, Some(&camera)).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        }
+        let error = parse_points("image,x,y,z\n", None).unwrap_err().to_string();
+        assert!(error.contains("--camera"), "{error}");
+    }
 
     #[test]
     fn points_are_read_or_refused_by_line_and_column() {
         let good = "image,u,v,meters\na.png, 1, 2.5, 0.75\n\nb.png,3,4,2\na.png,0,0,1\n";
-        let points = parse_points(good).unwrap();
+        let points = parse_points(good, None).unwrap();
         assert_eq!(
             points["a.png"],
             [Known { pixel: [1.0, 2.5], meters: 0.75 }, Known { pixel: [0.0, 0.0], meters: 1.0 }]
@@ -189,7 +234,7 @@ mod tests {
             ("3,4,2", "3,4,-2", "line 4: meters: expected more than 0"),
         ];
         for (from, to, expected) in cases {
-            let error = format!("{:#}", parse_points(&good.replacen(from, to, 1)).unwrap_err());
+            let error = format!("{:#}", parse_points(&good.replacen(from, to, 1), None).unwrap_err());
             assert!(error.contains(expected), "{error}");
         }
     }

@@ -1,4 +1,4 @@
-//! Pictures from a live topic, through the node that saves them.
+//! Pictures from a live topic, and the robot's poses with them, through the node that saves them.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,7 +17,7 @@ pub struct Arguments {
     /// Pictures to record
     #[arg(long, value_name = "COUNT", default_value_t = 30, help_heading = "Live")]
     frames: u32,
-    /// Seconds from one picture to the next: time to move the board
+    /// Seconds from one picture to the next: time to move the board or the robot
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, help_heading = "Live")]
     interval: f64,
 }
@@ -25,21 +25,27 @@ pub struct Arguments {
 impl Arguments {
     /// Records from the topic, if one is named, and gives the folder of the pictures.
     ///
+    /// `parameters` of the node come on top, by name and value.
+    ///
     /// # Errors
     /// When the node is not there or ends badly.
-    pub fn record(&self) -> Result<Option<PathBuf>> {
+    pub fn record(&self, parameters: &[(&str, &str)]) -> Result<Option<PathBuf>> {
         let (Some(topic), Some(folder)) = (&self.topic, &self.frames_folder) else { return Ok(None) };
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let node = node()?;
         eprintln!(
-            "recording {} pictures of {topic}, one every {} s: move the board",
-            self.frames, self.interval
+            "recording {} pictures of {topic}, one every {} s: {} between them",
+            self.frames,
+            self.interval,
+            if parameters.is_empty() { "move the board" } else { "move the robot" }
         );
+        let more = parameters.iter().flat_map(|(name, value)| ["-p".to_owned(), format!("{name}:={value}")]);
         let status = Command::new(&node)
             .args(["--ros-args", "-r", &format!("image:={topic}")])
             .args(["-p", &format!("folder:={}", folder.display())])
             .args(["-p", &format!("count:={}", self.frames)])
             .args(["-p", &format!("interval_secs:={:?}", self.interval)])
+            .args(more)
             .status()
             .with_context(|| format!("cannot run {}", node.display()))?;
         if !status.success() {
