@@ -33,7 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["calibration", "control", "network", "onnx", "perception", "recording", "robot", "tensorrt"],
     ),
     ("recording", &["calibration", "perception"]),
-    ("tensorrt", &["network", "perception"]),
+    ("tensorrt", &["calibration", "network", "perception"]),
     ("robot", &["calibration"]),
     ("tests", &["network", "onnx", "perception"]),
     ("training", &["network"]),
