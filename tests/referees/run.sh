@@ -28,6 +28,24 @@ sample=$(mktemp -d)
 trap 'rm -rf "$sample"' EXIT
 "${CARGO_TARGET_DIR:-target}/release/examples/sample_episode" "$sample/sample"
 "$readers/bin/python" tests/referees/recordings.py "$sample/sample"
+# LeRobot's own loader (5.4 GB with PyTorch), which wants Python 3.12.
+lerobot=.pixio/lerobot
+if [ ! -f "$lerobot/ready" ]; then
+  for python in python3.12 python3.13 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[23].*/bin/python; do
+    # Shims of pyenv are there for versions that it does not choose, too.
+    if "$python" -c 'import ssl' 2> /dev/null; then
+      "$python" -m venv "$lerobot"
+      "$lerobot/bin/pip" install -q 'lerobot[dataset]==0.6.1'
+      touch "$lerobot/ready"
+      break
+    fi
+  done
+fi
+if [ -f "$lerobot/ready" ]; then
+  "$lerobot/bin/python" tests/referees/lerobot_dataset.py "$sample/sample/dataset" --pixio-tool "${CARGO_TARGET_DIR:-target}/release/pixio"
+else
+  echo 'referees: NOT RUN: LeRobot 0.6 itself (tests/referees/lerobot_dataset.py): there is no Python 3.12 or newer' >&2
+fi
 # The simulated cell: its depth against MuJoCo's rays, its pictures against themselves, its expert against the tasks.
 tests/sim/setup.sh
 .pixio/sim/bin/python tests/sim/check.py

@@ -15,6 +15,7 @@ use recording::{Definition, Stamps, Topic};
 
 const START_NANOS: u64 = 1_700_000_000_000_000_000;
 const STEP_NANOS: u64 = 33_333_333;
+const TOKENS: &str = "observation.features.eye";
 const SIZE: Size = Size { width: 96, height: 64 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -74,8 +75,10 @@ fn dataset(root: &Path) -> Result<(), Box<dyn Error>> {
         feature("action", FeatureKind::Float32, &joints),
         feature("observation.images.wrist", FeatureKind::Video(SIZE), &[]),
         feature("observation.images.top", FeatureKind::Image(SIZE), &[]),
+        feature(TOKENS, FeatureKind::Float32, &["0.0", "0.1", "1.0", "1.1"]),
     ];
     let layout = Layout::new(30, "sample_arm", features, vec!["joints".to_owned(), "wrist".to_owned()])?;
+    let layout = layout.with_encoder(TOKENS, "sample")?;
     let mut writer = DatasetWriter::open(root, layout)?;
     for (episode, task) in (0..).zip(["pick up the cup", "put it down", "pick up the cup"]) {
         writer.begin_episode(task)?;
@@ -93,7 +96,8 @@ fn row(number: u64) -> Row {
         let angle = number as f32 * 0.05;
         Cell::Float32(vec![angle.sin(), 0.5 * angle.cos()])
     };
-    let pixel = |x: usize, y: usize| [(x * 2) as u8, (y * 3) as u8, number as u8];
+    // Blue tells the frame: the next one is 7 grey levels off, more than H.264 changes.
+    let pixel = |x: usize, y: usize| [(x * 2) as u8, (y * 3) as u8, (30 + 7 * number % 190) as u8];
     let pixels: Vec<u8> =
         (0..SIZE.height).flat_map(|y| (0..SIZE.width).flat_map(move |x| pixel(x, y))).collect();
     let picture = Arc::new(Picture::Rgb8 { size: SIZE, pixels });
@@ -105,6 +109,7 @@ fn row(number: u64) -> Row {
             state(number + 1),
             Cell::Picture(picture.clone()),
             Cell::Picture(picture),
+            Cell::Float32([0.1, 0.2, 0.3, 0.4].map(|share| share * number as f32).to_vec()),
         ],
         streams: vec![truth(4_000_000), truth(20_000_000)],
     }

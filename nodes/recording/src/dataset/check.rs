@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::{ARROW_SCHEMA_META_KEY, parquet_to_arrow_schema};
 
 use super::info::FeatureInfo;
 use super::layout::DEFAULT_FEATURES;
@@ -127,14 +128,23 @@ fn shown(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
-/// Names of all columns of a file, and a value of its metadata.
+/// Names of all columns of a file, and a value of its metadata: of Arrow's schema where the file has one, since newer versions of
+/// pyarrow look there only.
 fn schema_of(path: &Path, key: &str) -> Result<(Vec<String>, Option<String>), DatasetError> {
     let file = std::fs::File::open(path).map_err(at(path))?;
     guarded(path, || {
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
         let names = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
-        let pairs = builder.metadata().file_metadata().key_value_metadata();
-        let value = pairs.and_then(|pairs| pairs.iter().find(|pair| pair.key == key)?.value.clone());
+        let file = builder.metadata().file_metadata();
+        let pairs = file.key_value_metadata().map_or(&[][..], Vec::as_slice);
+        let pair = |key: &str| pairs.iter().find(|pair| pair.key == key).cloned();
+        let value = match pair(ARROW_SCHEMA_META_KEY) {
+            Some(arrow) => {
+                let schema = parquet_to_arrow_schema(file.schema_descr(), Some(&vec![arrow]));
+                schema.map_err(|error| error.to_string())?.metadata().get(key).cloned()
+            }
+            None => pair(key).and_then(|pair| pair.value),
+        };
         Ok((names, value))
     })
 }
@@ -378,4 +388,38 @@ fn check_stats(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, RecordBatch, StringArray};
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::metadata::KeyValue;
+    use parquet::file::properties::WriterProperties;
+
+    use super::*;
+
+    /// pyarrow 26 takes what is beside Arrow's schema for nothing, and LeRobot then gives numbers in place of tasks.
+    #[test]
+    fn metadata_count_where_newer_readers_look_for_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tasks.parquet");
+        super::super::tables::write_tasks(&path, &["wave".to_owned()]).unwrap();
+        let (names, pandas) = schema_of(&path, "pandas").unwrap();
+        assert_eq!(names, ["task_index", "task"]);
+        assert!(pandas.unwrap().contains("\"index_columns\":[\"task\"]"));
+
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(["wave"]));
+        let batch = RecordBatch::try_from_iter([("task", texts)]).unwrap();
+        let beside = Some(vec![KeyValue::new("pandas".to_owned(), "{}".to_owned())]);
+        let properties = WriterProperties::builder().set_key_value_metadata(beside).build();
+        let mut writer =
+            ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        assert_eq!(schema_of(&path, "pandas").unwrap().1, None);
+    }
 }

@@ -1,5 +1,6 @@
 //! Parquet files of a dataset: rows, episodes, tasks, as `datasets` and pandas expect them.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 use serde_json::{Value, json};
 
@@ -55,8 +56,7 @@ impl RowWriter {
         let described = super::info::Ordered(described);
         let metadata = serde_json::to_string(&described).unwrap_or_default();
         let metadata = format!("{{\"info\": {{\"features\": {metadata}}}}}");
-        let schema = Arc::new(Schema::new(fields));
-        let mut properties = properties(vec![KeyValue::new("huggingface".to_owned(), metadata)]);
+        let (schema, mut properties) = described_by(Schema::new(fields), "huggingface", metadata);
         for (key, _) in columns.iter().filter(|(_, feature)| feature.is_picture()) {
             // Every picture differs: a dictionary would hold them all in memory, and minima mean nothing.
             let bytes = ColumnPath::new(vec![key.clone(), "bytes".to_owned()]);
@@ -89,12 +89,19 @@ impl RowWriter {
     }
 }
 
-fn properties(metadata: Vec<KeyValue>) -> parquet::file::properties::WriterPropertiesBuilder {
+fn properties() -> WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_max_row_group_row_count(None)
         .set_created_by(concat!("pixio ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_key_value_metadata(Some(metadata))
+}
+
+/// A file whose metadata say something under a key: in Arrow's schema, where newer versions of pyarrow look only, and beside it,
+/// where others do.
+fn described_by(schema: Schema, key: &str, value: String) -> (Arc<Schema>, WriterPropertiesBuilder) {
+    let pair = KeyValue::new(key.to_owned(), value.clone());
+    let schema = schema.with_metadata(HashMap::from([(key.to_owned(), value)]));
+    (Arc::new(schema), properties().set_key_value_metadata(Some(vec![pair])))
 }
 
 fn element(dtype: &str) -> DataType {
@@ -212,7 +219,7 @@ pub(super) fn write_episode(path: &Path, row: &EpisodeRow<'_>) -> Result<(), Par
     let batch = RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, array)| (name, array, true)),
     )?;
-    write_batch(path, &batch, Vec::new())
+    write_batch(path, &batch, properties())
 }
 
 /// One list that holds the whole array.
@@ -251,11 +258,16 @@ pub(super) fn write_tasks(path: &Path, tasks: &[String]) -> Result<(), ParquetEr
     let texts: ArrayRef = Arc::new(StringArray::from_iter_values(tasks));
     let columns = [("task_index", indexes, true), ("task", texts, true)];
     let batch = RecordBatch::try_from_iter_with_nullable(columns)?;
-    write_batch(path, &batch, vec![KeyValue::new("pandas".to_owned(), pandas.to_string())])
+    let (schema, properties) = described_by(batch.schema().as_ref().clone(), "pandas", pandas.to_string());
+    write_batch(path, &batch.with_schema(schema)?, properties)
 }
 
-fn write_batch(path: &Path, batch: &RecordBatch, metadata: Vec<KeyValue>) -> Result<(), ParquetError> {
-    let properties = properties(metadata).build();
+fn write_batch(
+    path: &Path,
+    batch: &RecordBatch,
+    properties: WriterPropertiesBuilder,
+) -> Result<(), ParquetError> {
+    let properties = properties.build();
     let mut writer = ArrowWriter::try_new(File::create(path)?, batch.schema(), Some(properties))?;
     writer.write(batch)?;
     writer.into_inner()?.sync_all()?;
