@@ -1,4 +1,4 @@
-//! Compressed images: `cargo +nightly fuzz run compressed`.
+//! Compressed images: `scripts/fuzz.sh compressed`.
 #![no_main]
 
 #[path = "../src/decoders.rs"]

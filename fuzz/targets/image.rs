@@ -1,4 +1,4 @@
-//! Raw images: `cargo +nightly fuzz run image`.
+//! Raw images: `scripts/fuzz.sh image`.
 #![no_main]
 
 #[path = "../src/decoders.rs"]

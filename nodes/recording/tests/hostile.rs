@@ -2,20 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // A test may panic: that is how it fails.
 
-use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+#[path = "../../../fuzz/src/recordings.rs"]
+mod recordings;
 
-use calibration::Size;
-use recording::bag::{BagReader, Distro, check_bag, recover_bag};
-use recording::convert::{BagsToDataset, contract_of, episode_to_bag};
-use recording::dataset::{
-    Cell, DatasetReader, DatasetWriter, Feature, FeatureKind, Layout, Picture, Row, check_dataset,
-};
-use serde_json::json;
+use recordings::{conversion, files, use_bag, use_dataset, write_bag, write_dataset};
 
-const SIZE: Size = Size { width: 32, height: 32 };
 /// Damaged copies of each file.
 const CASES: u64 = 40;
 
@@ -54,70 +45,12 @@ fn damaged(whole: &[u8], case: u64) -> Vec<u8> {
     bytes
 }
 
-fn write_dataset(root: &Path) {
-    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let feature = |key: &str, kind, all: &[&str]| Feature { key: key.to_owned(), kind, names: names(all) };
-    let features = vec![
-        feature("observation.state", FeatureKind::Float32, &["pan"]),
-        feature("action", FeatureKind::Float32, &["pan"]),
-        feature("observation.images.still", FeatureKind::Image(SIZE), &[]),
-        feature("observation.images.film", FeatureKind::Video(SIZE), &[]),
-    ];
-    let mut writer = DatasetWriter::open(root, Layout::new(10, "arm", features, vec![]).unwrap()).unwrap();
-    let push = |writer: &mut DatasetWriter, frame: u64| {
-        let pixels = vec![(frame * 20) as u8; 3 * SIZE.width * SIZE.height];
-        let picture = Cell::Picture(Arc::new(Picture::Rgb8 { size: SIZE, pixels }));
-        let number = Cell::Float32(vec![frame as f32]);
-        let values = vec![number.clone(), number, picture.clone(), picture];
-        writer.push(&Row { time_nanos: (20 + frame) * 100_000_000, values, streams: vec![] }).unwrap();
-    };
-    writer.begin_episode("wave").unwrap();
-    (0..12).for_each(|frame| push(&mut writer, frame));
-    writer.commit("wave", &json!({})).unwrap();
-    // One more that a crash leaves in its log.
-    writer.begin_episode("wave again").unwrap();
-    (0..3).for_each(|frame| push(&mut writer, frame));
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
-}
-
-/// Everything that reads a dataset; what it says does not matter.
-fn use_dataset(root: &Path) {
-    let _ = check_dataset(root, |_| ());
-    if let Ok(reader) = DatasetReader::open(root) {
-        for episode in reader.episodes().iter().take(3) {
-            let _ = reader.numbers(episode, "observation.state");
-            for key in ["observation.images.still", "observation.images.film"] {
-                let _ = reader.picture(episode, key, 1);
-                let _ = reader.pictures(episode, key).map(|pictures| pictures.take(20).count());
-            }
-        }
-    }
-    if let Ok(mut writer) = DatasetWriter::reopen(root) {
-        for log in writer.left_over().unwrap_or_default() {
-            let _ = writer.recover(&log);
-        }
-    }
-}
-
 #[test]
 fn damaged_datasets_are_refused_or_read() {
     let folder = tempfile::tempdir().unwrap();
     let original = folder.path().join("original");
-    write_dataset(&original);
-    let all = files(&original);
+    write_dataset(&original).unwrap();
+    let all = files(&original).unwrap();
     assert!(all.len() >= 8, "{all:?}");
     for path in &all {
         let whole = std::fs::read(path).unwrap();
@@ -142,25 +75,24 @@ fn damaged_datasets_are_refused_or_read() {
 #[test]
 fn damaged_bags_are_refused_or_read() {
     let folder = tempfile::tempdir().unwrap();
-    write_dataset(&folder.path().join("set"));
-    let dataset = DatasetReader::open(&folder.path().join("set")).unwrap();
     let original = folder.path().join("bag");
-    episode_to_bag(&dataset, &dataset.episodes()[0], &original, Distro::Jazzy).unwrap();
-    let (contract, contract_text) = contract_of(&original).unwrap();
-    let jobs = NonZeroUsize::MIN;
-    let conversion = BagsToDataset { contract, contract_text, task: None, ignore_gate: true, jobs };
-    for path in files(&original) {
+    write_bag(&original).unwrap();
+    let conversion = conversion(&original).unwrap();
+    for path in files(&original).unwrap() {
         let whole = std::fs::read(&path).unwrap();
         for case in 0..CASES {
             std::fs::write(&path, damaged(&whole, case)).unwrap();
-            let _ = check_bag(&original, |_| ());
-            let _ = BagReader::open(&original)
-                .map(|reader| reader.messages().map(|all| all.take(10_000).count()));
-            let made = folder.path().join("made");
-            let _ = recover_bag(&original, &made.join("bag"), Distro::Jazzy, BTreeMap::new());
-            let _ = conversion.run(std::slice::from_ref(&original), &made.join("set"), |_| ());
-            let _ = std::fs::remove_dir_all(&made);
+            use_bag(&original, &folder.path().join("made"), &conversion);
         }
         std::fs::write(&path, &whole).unwrap();
     }
+}
+
+#[test]
+fn damaged_definitions_and_messages_are_refused_or_read() {
+    let text = "pose.position.x\ngeometry_msgs/Pose pose\nfloat64[<=4] data\nstring name\n\
+                ================================================================================\n\
+                MSG: geometry_msgs/Pose\nfloat32[3] position\n\0\0\u{1}\0\0";
+    let whole = [text.as_bytes(), &[2, 0, 0, 0, 9, 8, 7, 6], &[0; 40]].concat();
+    (0..100 * CASES).for_each(|case| recordings::message(&damaged(&whole, case)));
 }
