@@ -2,6 +2,7 @@
 
 mod check;
 mod metadata;
+mod output;
 mod qos;
 mod reader;
 mod recover;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use mcap::records::{MessageHeader, Metadata};
 use mcap::write::NoSeek;
 
 use super::metadata::{BagMetadata, TopicCount};
+use super::output::Output;
 use super::qos::qos_yaml;
 use super::{BagError, Distro, QosProfile, at, mcap_at};
 use crate::files::{is_removed, parent, rename, sync_folder, write_whole};
@@ -18,9 +18,6 @@ use crate::sync::Syncer;
 
 /// The suffix of a bag's folder until it is finished.
 pub const IN_PROGRESS: &str = ".recording";
-
-/// Bytes gathered before a write; larger messages go to the file directly.
-const BUFFER: usize = 1 << 18;
 
 /// How chunks are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,7 +53,7 @@ impl Default for BagOptions {
         Self {
             distro: Distro::default(),
             compression: Compression::default(),
-            chunk_bytes: 4 << 20,
+            chunk_bytes: 1 << 20,
             flush_every: Duration::from_millis(400),
             sync_every: Duration::from_secs(1),
             custom_data: BTreeMap::new(),
@@ -98,7 +95,7 @@ pub struct BagWriter {
 }
 
 /// The MCAP library's writer, which prints nothing of itself.
-struct McapWriter(mcap::Writer<NoSeek<BufWriter<File>>>);
+struct McapWriter(mcap::Writer<NoSeek<Output>>);
 
 impl std::fmt::Debug for McapWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -134,7 +131,7 @@ impl BagWriter {
         let syncer =
             Syncer::start(file.try_clone().map_err(at(&path))?, options.sync_every).map_err(at(&path))?;
         let watched = file.try_clone().map_err(at(&path))?;
-        let output = NoSeek::new(BufWriter::with_capacity(BUFFER, file));
+        let output = NoSeek::new(Output::new(&path, file));
         let mcap = McapWriter(mcap_options(&options).create(output).map_err(mcap_at(&path))?);
         Ok(Self {
             place: place.to_owned(),
@@ -271,9 +268,7 @@ impl BagWriter {
         self.mcap.0.write_metadata(&record).map_err(mcap_at(&path))?;
         self.mcap.0.finish().map_err(mcap_at(&path))?;
         self.syncer.finish().map_err(at(&path))?;
-        let output = self.mcap.0.into_inner().into_inner();
-        let file = output.into_inner().map_err(|error| at(&path)(error.into_error()))?;
-        file.sync_all().map_err(at(&path))?;
+        self.mcap.0.into_inner().into_inner().finish().map_err(at(&path))?;
         let yaml = self.folder.join("metadata.yaml");
         write_whole(&yaml, metadata.file(self.options.distro).as_bytes()).map_err(at(&yaml))?;
         rename(&self.folder, &self.place).map_err(at(&self.place))?;
