@@ -1,4 +1,5 @@
-//! A recorder killed fifty times at random moments: what was committed is whole, what was open is recovered.
+//! A recorder killed fifty times at random moments, while both it and its neighbours want every processor: what was committed is
+//! whole, what was open is recovered.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // A test may panic: that is how it fails.
 
@@ -6,11 +7,13 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use calibration::Size;
 use recording::bag::{BagOptions, BagReader, BagWriter, Distro, IN_PROGRESS, recover_bag};
 use recording::dataset::{
-    Cell, DatasetReader, DatasetWriter, Feature, FeatureKind, Layout, Row, check_dataset,
+    Cell, DatasetReader, DatasetWriter, Feature, FeatureKind, Layout, Picture, Row, check_dataset,
 };
 use recording::{Definition, Stamps, Topic};
 use serde_json::json;
@@ -20,11 +23,21 @@ const KILLS: u64 = 50;
 const PLACE: &str = "PIXIO_TEST_KILLED_RECORDER";
 /// Bag and dataset rows of one episode, before it is committed.
 const ROWS: u32 = 40;
+/// Bytes of a message behind its number: some 20 MB per second.
+const PADDING: usize = 64 << 10;
+const SIZE: Size = Size { width: 64, height: 48 };
 
 fn layout() -> Layout {
-    let feature = |key: &str, kind| Feature { key: key.to_owned(), kind, names: vec!["joint".to_owned()] };
-    let features =
-        vec![feature("observation.state", FeatureKind::Float32), feature("action", FeatureKind::Float32)];
+    let feature = |key: &str, kind, names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Feature { key: key.to_owned(), kind, names }
+    };
+    let features = vec![
+        feature("observation.state", FeatureKind::Float32, &["joint"]),
+        feature("action", FeatureKind::Float32, &["joint"]),
+        feature("observation.images.film", FeatureKind::Video(SIZE), &[]),
+        feature("observation.images.still", FeatureKind::Image(SIZE), &[]),
+    ];
     Layout::new(30, "test_arm", features, vec![]).unwrap()
 }
 
@@ -38,6 +51,15 @@ fn now_nanos() -> u64 {
 fn recorder_to_be_killed() {
     let Ok(place) = std::env::var(PLACE) else { return };
     let place = Path::new(&place);
+    let processors = std::thread::available_parallelism().map_or(2, usize::from);
+    (0..processors).for_each(|_| {
+        std::thread::spawn(|| {
+            loop {
+                std::hint::spin_loop();
+            }
+        });
+    });
+    let padding = vec![0x5a; PADDING];
     let note = |name: &str| std::fs::File::create(place.join(name)).unwrap();
     let (mut written, mut committed) = (note("written"), note("committed"));
     let mut dataset = DatasetWriter::open(&place.join("set"), layout()).unwrap();
@@ -54,11 +76,14 @@ fn recorder_to_be_killed() {
         for number in 0..ROWS {
             let log_nanos = now_nanos();
             let stamps = Stamps { log_nanos, publish_nanos: log_nanos, sequence: number };
-            bag.write(channel, stamps, &[&[0, 1, 0, 0][..], &number.to_le_bytes()].concat()).unwrap();
+            let message = [&[0, 1, 0, 0][..], &number.to_le_bytes(), &padding].concat();
+            bag.write(channel, stamps, &message).unwrap();
             writeln!(written, "{episode} {number} {log_nanos}").unwrap();
             bag.flush_if_due().unwrap();
             let value = Cell::Float32(vec![number as f32]);
-            let values = vec![value.clone(), value];
+            let pixels = vec![number as u8; 3 * SIZE.width * SIZE.height];
+            let picture = Cell::Picture(Arc::new(Picture::Rgb8 { size: SIZE, pixels }));
+            let values = vec![value.clone(), value, picture.clone(), picture];
             dataset.push(&Row { time_nanos: log_nanos, values, streams: vec![] }).unwrap();
             std::thread::sleep(Duration::from_millis(u64::from(number % 7)));
         }
@@ -78,7 +103,7 @@ fn notes(place: &Path, name: &str) -> Vec<Vec<u64>> {
 #[test]
 fn killed_fifty_times_nothing_committed_is_lost() {
     // Any spread of moments will do; a multiplicative one hits all phases of an episode.
-    let mut recovered_bags = 0;
+    let (mut recovered_bags, mut committed) = (0, 0);
     for kill in 0..KILLS {
         let folder = tempfile::tempdir().unwrap();
         let mut recorder = Command::new(std::env::current_exe().unwrap())
@@ -87,13 +112,14 @@ fn killed_fifty_times_nothing_committed_is_lost() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(20 + kill * 97 % 560));
+        std::thread::sleep(Duration::from_millis(30 + kill * 97 % 970));
         recorder.kill().unwrap();
         recorder.wait().unwrap();
         recovered_bags += u64::from(bags_hold(folder.path()));
-        dataset_holds(folder.path());
+        committed += dataset_holds(folder.path());
     }
-    assert!(recovered_bags > 0, "no kill hit an open bag: the test shows nothing");
+    println!("{KILLS} kills: {recovered_bags} open bags recovered, {committed} committed episodes whole");
+    assert!(recovered_bags > 0 && committed > 0, "no kill hit an open bag, or none came after a commit");
 }
 
 /// Every bag: whole when it has its name, recovered to the last flush when not. Says whether one was recovered.
@@ -113,7 +139,8 @@ fn bags_hold(place: &Path) -> bool {
         let reader = BagReader::open(&bag).unwrap();
         let read: Vec<_> = reader.messages().unwrap().map(Result::unwrap).collect();
         for (number, message) in (0_u32..).zip(&read) {
-            assert_eq!(message.data[4..], number.to_le_bytes(), "episode {episode}: a hole");
+            assert_eq!(message.data[4..8], number.to_le_bytes(), "episode {episode}: a hole");
+            assert_eq!(message.data.len(), 8 + PADDING);
         }
         let lost = noted.get(read.len()..).unwrap_or_default();
         if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
@@ -125,13 +152,13 @@ fn bags_hold(place: &Path) -> bool {
     recovered
 }
 
-/// Every committed episode loads; the open one is recovered and the whole is sound.
-fn dataset_holds(place: &Path) {
+/// Every committed episode loads; the open one is recovered and the whole is sound. Says how many were committed.
+fn dataset_holds(place: &Path) -> u64 {
     let root = place.join("set");
     let committed = notes(place, "committed").len() as u64;
     if !root.join("meta/info.json").exists() {
         assert_eq!(committed, 0, "committed episodes, yet no dataset");
-        return;
+        return 0;
     }
     assert!(DatasetReader::open(&root).unwrap().info().total_episodes >= committed);
     let mut writer = DatasetWriter::open(&root, layout()).unwrap();
@@ -143,4 +170,5 @@ fn dataset_holds(place: &Path) {
     drop(writer);
     let report = check_dataset(&root, |_| ()).unwrap();
     assert!(report.is_sound(), "{:#?}", report.findings);
+    committed
 }
