@@ -1,5 +1,7 @@
 """recorder_node over real ROS 2: episodes by service and key, what goes wrong in the middle, what a crash leaves."""
 
+import array
+import errno
 import json
 import os
 import pty
@@ -8,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pyarrow.parquet as parquet
 import pytest
@@ -17,7 +20,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 
 from conftest import BIN, PATIENCE, Process
@@ -47,8 +50,8 @@ EASY = "min_seconds: 0.0, min_rate: 0.0, max_gap_periods: 100000, max_missing: 1
 
 @pytest.fixture
 def contract(tmp_path):
-    def write(gate=EASY, **replaced):
-        text = CONTRACT.replace("GATE", gate)
+    def write(gate=EASY, streams="", **replaced):
+        text = CONTRACT.replace("gate: {GATE}", streams + "gate: {GATE}").replace("GATE", gate)
         for old, new in replaced.values():
             text = text.replace(old, new)
         path = tmp_path / "contract.yaml"
@@ -134,10 +137,10 @@ class Robot:
 def record(start, peer, tmp_path, contract):
     """Starts a recorder beside a robot that it hears."""
 
-    def begin(gate=EASY, robot=True, **parameters):
-        parameters = {"contract": contract(gate), "root": tmp_path / "root", "min_free_mb": 1, **parameters}
+    def begin(gate=EASY, robot=Robot, streams="", **parameters):
+        parameters = {"contract": contract(gate, streams), "root": tmp_path / "root", "min_free_mb": 1, **parameters}
         recorder = Recorder(start("recorder_node", parameters), peer)
-        arm = Robot(peer) if robot else None
+        arm = robot(peer) if robot else None
         if arm:
             arm.connected()
         return recorder, arm
@@ -324,9 +327,70 @@ def test_another_type_on_a_topic_is_told_and_not_recorded(record, tmp_path):
     assert {len(deserialize_message(data, JointState).position) for data in bag(tmp_path)["/joint_states"]} == {2}
 
 
+class Seeing(Robot):
+    """Also publishes class tokens, as perception_node does: the number of the step, then tenths more."""
+
+    def __init__(self, peer):
+        super().__init__(peer)
+        self.tokens = peer.node.create_publisher(Image, "/eye/features/cls", peer.qos)
+        latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.info = peer.node.create_publisher(String, "/eye/features/info", latched)
+
+    def use_encoder(self, name):
+        self.info.publish(String(data=json.dumps({"schema": "pixio/features/1", "encoder_id": name})))
+
+    def step(self):
+        image = Image(height=2, width=3, encoding="32FC1", step=12)
+        image.header.stamp = self.peer.node.get_clock().now().to_msg()
+        image.data = array.array("B", array.array("f", [self.number + tenth / 10 for tenth in range(6)]).tobytes())
+        self.tokens.publish(image)
+        super().step()
+
+
+def test_class_tokens_are_recorded_with_their_encoder_and_those_of_another_are_not(record, start, contract, tmp_path):
+    def stream(encoder):
+        return (
+            "  - {name: seen, topic: /eye/features/cls, type: sensor_msgs/msg/Image, role: observation, align: as_of,\n"
+            "     rate_hz: 50, tolerance_ms: 300, tokens: {count: 2, dim: 3, encoder_id: %s}}\n" % encoder
+        )
+
+    def warned(status):
+        return any(text.startswith("seen: expected tokens of encoder ours") for text in status["warnings"])
+
+    recorder, arm = record(robot=Seeing, streams=stream("ours"))
+    arm.use_encoder("another")
+    recorder.wait(warned, "warning")
+    begun, message = recorder.call("start")
+    assert not begun and message == (
+        "seen: expected tokens of encoder ours, as in the contract, got those of another; they are not recorded"
+    )
+    arm.use_encoder("ours")
+    recorder.wait(lambda status: not warned(status), "end of the warning")
+    assert recorder.call("start")[0]
+    arm.until(recorder, lambda status: status["rows"] >= 10, "rows")
+    arm.use_encoder("another")
+    recorder.wait(warned, "warning")
+    last = arm.number
+    arm.more_rows(recorder, 10)
+    assert recorder.call("stop")[0]
+    made = rows(tmp_path)
+    for row in made:
+        first = row["observation.features.seen"][0]
+        assert row["observation.features.seen"] == pytest.approx([first + tenth / 10 for tenth in range(6)], abs=1e-3)
+        assert first == int(first) <= last
+    assert made[-1]["rec.stale"][-1] and not made[0]["rec.stale"][-1]
+    info = json.load(open(tmp_path / "root/dataset/meta/info.json"))["features"]["observation.features.seen"]
+    assert (info["shape"], info["info"]) == ([6], {"encoder_id": "ours"})
+    assert recorder.node.stop() == 0
+    parameters = {"contract": contract(streams=stream("third")), "root": tmp_path / "root"}
+    refused = start("recorder_node", parameters, wait=None)
+    assert refused.process.wait(timeout=PATIENCE) == 2
+    assert "of encoder ours" in refused.output() and "of encoder third" in refused.output()
+
+
 def test_a_clock_that_goes_back_ends_the_episode_and_keeps_it(record, tmp_path):
     """As when a bag is played in a loop."""
-    recorder, arm = record(robot=False, use_sim_time="true", dataset="false")
+    recorder, arm = record(robot=None, use_sim_time="true", dataset="false")
     clock = arm_clock = recorder.peer.publisher("/clock", Clock)
     arm = Robot(recorder.peer)
     arm.connected()
@@ -464,6 +528,59 @@ def fill_the_disk_under(recorder, tmp_path):
     assert kept and "episode 0 kept" in message
 
 
+def on_file_system(options, root, parameters):
+    """The command of a recorder that sees another file system at `root`, alone."""
+    probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", str(root)]
+    root.mkdir()
+    if shutil.which("unshare") is None or subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("may not mount a file system")
+    mounted = 'mount -t tmpfs -o "$0" tmpfs "$1" && shift && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", mounted, options, root, BIN / "recorder_node", "--ros-args"]
+    return command + [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
+
+
+def test_a_read_only_file_system_is_refused_at_the_start(contract, tmp_path):
+    parameters = {"contract": contract(), "root": tmp_path / "root"}
+    node = Process(on_file_system("ro", tmp_path / "root", parameters), tmp_path / "read_only.log")
+    assert node.process.wait(timeout=PATIENCE) == 2
+    assert f"{tmp_path}/root/bags: Read-only file system" in node.output()
+
+
+def test_a_disk_without_a_byte_left_ends_the_episode_and_the_next_one_is_recorded(peer, contract, tmp_path):
+    """A real full file system, with the guard (min_free_mb) off."""
+    parameters = {"contract": contract(), "root": tmp_path / "root", "min_free_mb": 0}
+    node = Process(on_file_system("size=30m", tmp_path / "root", parameters), tmp_path / "full.log")
+    try:
+        node.wait_for("ready")
+        recorder, arm = Recorder(node, peer), Robot(peer)
+        arm.connected()
+        inside = Path(f"/proc/{node.process.pid}/root{tmp_path}/root")
+        assert recorder.call("start")[0]
+        arm.until(recorder, lambda status: status["rows"] >= 20, "rows")
+        with open(inside / "filler", "wb", buffering=0) as filler:
+            try:
+                while True:
+                    filler.write(bytes(4096))
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+        status = peer.received["/recorder_node/status"]
+        status.clear()
+        arm.until(recorder, lambda status: status["state"] == "idle", "end of the episode")
+        assert "No space left on device" in node.output()
+        assert "is saved when the node starts again" in recorder.status()["last"]
+        (inside / "filler").unlink()
+        assert recorder.call("start")[0]
+        status.clear()
+        arm.until(recorder, lambda status: status["rows"] >= 10 and status["state"] == "recording", "rows")
+        kept, message = recorder.call("stop")
+        assert kept and "episode 0 kept" in message, message
+        check = subprocess.run([BIN / "pixio", "dataset", "check", inside / "dataset"], capture_output=True, text=True)
+        assert check.returncode == 0, check.stdout + check.stderr
+    finally:
+        code = node.stop()
+    assert code == 0
+
+
 def test_a_folder_that_vanishes_is_told_and_the_node_goes_on(record, tmp_path):
     recorder, arm = record()
     assert recorder.call("start")[0]
@@ -500,37 +617,81 @@ def test_what_cannot_be_recorded_is_refused_at_the_start(start, contract, parame
     assert reason in node.output()
 
 
-def test_keys_in_a_terminal(peer, contract, tmp_path):
-    """Right arrow begins and ends, left arrow records again, Esc ends and stops, as LeRobot's users expect."""
+@pytest.fixture
+def at_a_terminal(peer, contract, tmp_path):
+    """A recorder_node in a terminal: what types, the recorder, the robot that it hears, and the status."""
     ours, theirs = pty.openpty()
-    command = [str(BIN / "recorder_node"), "--ros-args"]
-    for key, value in {"contract": contract(), "root": tmp_path / "root", "min_free_mb": 1}.items():
-        command += ["-p", f"{key}:={value}"]
-    log = tmp_path / "keys.log"
-    node = Process.__new__(Process)
-    node.log, node.file = log, open(log, "w")
-    node.process = subprocess.Popen(command, stdin=theirs, stdout=node.file, stderr=subprocess.STDOUT)
-    try:
+    nodes = []
+
+    def begin(**parameters):
+        command = [str(BIN / "recorder_node"), "--ros-args"]
+        for key, value in {"contract": contract(), "root": tmp_path / "root", "min_free_mb": 1, **parameters}.items():
+            command += ["-p", f"{key}:={value}"]
+        node = Process.__new__(Process)
+        node.log, node.file = tmp_path / "keys.log", open(tmp_path / "keys.log", "w")
+        node.process = subprocess.Popen(command, stdin=theirs, stdout=node.file, stderr=subprocess.STDOUT)
+        nodes.append(node)
         node.wait_for("right arrow ends")
         recorder, arm = Recorder(node, peer), Robot(peer)
         arm.connected()
-        status = arm.peer.received["/recorder_node/status"]
-        os.write(ours, b"\x1b[C")
-        arm.until(recorder, lambda status: status["rows"] >= 5, "an episode begun by a key")
-        os.write(ours, b"\x1b[D")
-        node.wait_for("it is recorded again")
-        status.clear()
-        arm.until(recorder, lambda status: status["rows"] >= 5 and status["state"] == "recording", "the episode again")
-        os.write(ours, b"\x1b[C")
-        node.wait_for("episode 0 kept")
-        os.write(ours, b"\x1b[C")
-        status.clear()
-        arm.until(recorder, lambda status: status["rows"] >= 5 and status["state"] == "recording", "the next episode")
-        os.write(ours, b"\x1b")
-        assert node.process.wait(timeout=PATIENCE) == 0, node.output()
-        assert "episode 1 kept" in node.output()
-    finally:
+        return lambda keys: os.write(ours, keys), recorder, arm, peer.received["/recorder_node/status"]
+
+    yield begin
+    for node in nodes:
         if node.process.poll() is None:
             node.process.send_signal(signal.SIGKILL)
-        os.close(ours)
-        os.close(theirs)
+    os.close(ours)
+    os.close(theirs)
+
+
+RIGHT, LEFT, ESCAPE = b"\x1b[C", b"\x1b[D", b"\x1b"
+
+
+def test_keys_in_a_terminal(at_a_terminal):
+    """Right arrow begins and ends, left arrow records again, Esc ends and stops, as LeRobot's users expect."""
+    press, recorder, arm, status = at_a_terminal()
+    node = recorder.node
+    press(RIGHT)
+    arm.until(recorder, lambda status: status["rows"] >= 5, "an episode begun by a key")
+    press(LEFT)
+    node.wait_for("it is recorded again")
+    status.clear()
+    arm.until(recorder, lambda status: status["rows"] >= 5 and status["state"] == "recording", "the episode again")
+    press(RIGHT)
+    node.wait_for("episode 0 kept")
+    press(RIGHT)
+    status.clear()
+    arm.until(recorder, lambda status: status["rows"] >= 5 and status["state"] == "recording", "the next episode")
+    press(ESCAPE)
+    assert node.process.wait(timeout=PATIENCE) == 0, node.output()
+    assert "episode 1 kept" in node.output()
+
+
+def test_left_arrow_between_episodes_takes_the_last_one_back(at_a_terminal, tmp_path):
+    press, recorder, arm, status = at_a_terminal(episodes=2, reset_seconds=3600.0)
+    node = recorder.node
+
+    def an_episode(count):
+        press(RIGHT)
+        status.clear()
+        arm.until(recorder, lambda status: status["rows"] >= count and status["state"] == "recording", "an episode")
+        press(RIGHT)
+        recorder.wait(lambda status: status["state"] != "recording", "its end")
+
+    an_episode(5)
+    assert recorder.status()["state"] == "resetting" and recorder.status()["episode"] == 1
+    first = rows(tmp_path)
+    press(LEFT)
+    node.wait_for("the last episode is taken back")
+    assert recorder.wait(lambda status: status["episode"] == 0, "an empty dataset")["state"] == "resetting"
+    assert (tmp_path / "root/rejected/episode_000000/metadata.yaml").exists()
+    an_episode(25)
+    an_episode(5)
+    node.wait_for("all episodes of the run are recorded")
+    again = rows(tmp_path)
+    assert again[0]["rec.time"] > first[-1]["rec.time"]
+    info = json.load(open(tmp_path / "root/dataset/meta/info.json"))
+    assert (info["total_episodes"], info["total_frames"]) == (2, len(again) + len(rows(tmp_path, 1)))
+    press(ESCAPE)
+    assert node.process.wait(timeout=PATIENCE) == 0
+    subprocess.run([BIN / "pixio", "dataset", "check", tmp_path / "root/dataset"], check=True)

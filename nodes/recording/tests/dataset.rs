@@ -74,6 +74,30 @@ fn sound(root: &Path) {
 }
 
 #[test]
+fn the_last_episode_can_be_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("set");
+    let mut writer = DatasetWriter::open(&root, layout(30)).unwrap();
+    record(&mut writer, 9, "pick up the cup");
+    writer.take_back().unwrap();
+    assert_eq!(writer.episodes(), 0);
+    record(&mut writer, 20, "pick up the cup");
+    let meta = |name: &str| std::fs::read(root.join("meta").join(name)).unwrap();
+    let before = ["info.json", "stats.json", "tasks.parquet"].map(meta);
+    record(&mut writer, 5, "put it down");
+    writer.take_back().unwrap();
+    assert!(matches!(writer.take_back(), Err(DatasetError::Order { .. })), "only one");
+    assert!(["info.json", "stats.json", "tasks.parquet"].map(meta) == before);
+    sound(&root);
+    record(&mut writer, 7, "put it away");
+    drop(writer);
+    sound(&root);
+    let reader = DatasetReader::open(&root).unwrap();
+    assert_eq!(reader.tasks(), ["pick up the cup", "put it away"]);
+    assert_eq!(reader.episodes().iter().map(|episode| episode.frames).collect::<Vec<_>>(), [20, 7]);
+}
+
+#[test]
 fn what_is_written_is_read_and_sound() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("set");

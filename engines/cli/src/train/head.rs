@@ -155,6 +155,38 @@ pub fn features(
     Ok(writer.finish()?)
 }
 
+/// Class tokens that were recorded, as the features of every sample.
+///
+/// # Errors
+/// When those in the folder are another encoder's or other recordings', or a head reads another tap than the last.
+pub fn recorded_features(bundle: &Bundle, taps: &[usize], tokens: &[f64], folder: &Path) -> Result<Features> {
+    let manifest = bundle.manifest();
+    let last: Vec<usize> = manifest.taps.last().copied().into_iter().collect();
+    ensure!(
+        taps == last,
+        "expected a head on the last tap {last:?}, whose tokens are recorded, got {taps:?}"
+    );
+    let tap_len = manifest.architecture.class_tokens * manifest.architecture.dim;
+    let sum = tokens.iter().fold(0_u64, |sum, value| sum.wrapping_mul(31).wrapping_add(value.to_bits()));
+    let of = FeaturesOf {
+        encoder_id: manifest.encoder_id.clone(),
+        taps: taps.to_vec(),
+        tap_len,
+        samples: tokens.len() / tap_len,
+        data: format!("recorded, {sum:016x}"),
+    };
+    let path = folder.join("features.f16");
+    if let Some(features) = Features::open(&path, &of)? {
+        return Ok(features);
+    }
+    let mut writer = FeaturesWriter::create(&path, of)?;
+    for sample in tokens.chunks_exact(tap_len) {
+        let values: Vec<f32> = sample.iter().map(|value| *value as f32).collect();
+        writer.push(&values)?;
+    }
+    Ok(writer.finish()?)
+}
+
 /// A backbone on an engine, for pictures of the network's size.
 pub struct Encoder<E: Engine> {
     network: network::Network,

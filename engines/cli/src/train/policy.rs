@@ -39,6 +39,9 @@ pub struct Arguments {
     /// Feature with the pictures [default: the only one]
     #[arg(long, value_name = "KEY")]
     image: Option<String>,
+    /// Feature with class tokens that the bundle's encoder made while recording (docs/recorder.md), instead of pictures
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["image", "patches"])]
+    tokens: Option<String>,
     /// Feature with the robot's state; empty: the policy only sees
     #[arg(long, value_name = "KEY", default_value = "observation.state")]
     state: String,
@@ -97,6 +100,7 @@ fn space(text: &str) -> Result<SpaceKind, String> {
 #[derive(Debug, Default)]
 struct Rows {
     rgb: Vec<u8>,
+    tokens: Vec<f64>,
     state: Vec<f64>,
     actions: Vec<f64>,
     training: Vec<Range<usize>>,
@@ -120,11 +124,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let bundle = arguments.head.open()?;
     let mut engine = arguments.engine.start()?;
     let size = bundle.manifest().sizes[0];
-    let rows = arguments.rows(size)?;
+    let rows = arguments.rows(&bundle)?;
     let spec = arguments.spec(&bundle, &rows)?;
     let (taps, classes) = (spec.taps.clone(), !arguments.patches);
     let folder = arguments.run.folder()?;
-    let features = head::features(&mut engine, &bundle, (&taps, classes), size, &rows.rgb, folder)?;
+    let features = match arguments.tokens {
+        Some(_) => head::recorded_features(&bundle, &taps, &rows.tokens, folder)?,
+        None => head::features(&mut engine, &bundle, (&taps, classes), size, &rows.rgb, folder)?,
+    };
     let mut learner = arguments.learner(&bundle, &spec, &rows, features)?;
     arguments.run.drive(&mut learner, &arguments.name)?;
     let head = (arguments.name.as_str(), &spec);
@@ -200,12 +207,14 @@ impl Arguments {
         }
     }
 
-    fn rows(&self, size: Size) -> Result<Rows> {
+    fn rows(&self, bundle: &Bundle) -> Result<Rows> {
+        let size = bundle.manifest().sizes[0];
         let mut rows = Rows::default();
         let mut later = Vec::new();
         for root in &self.data {
             let reader = DatasetReader::open(root)?;
             self.check(root, &reader, &mut rows)?;
+            self.check_tokens(root, &reader, bundle)?;
             let count = reader.episodes().len();
             ensure!(
                 self.held_out < count,
@@ -253,7 +262,76 @@ impl Arguments {
         Ok(())
     }
 
+    /// Tokens of another encoder look the same and mean something else.
+    fn check_tokens(&self, root: &Path, reader: &DatasetReader, bundle: &Bundle) -> Result<()> {
+        let Some(key) = &self.tokens else { return Ok(()) };
+        let feature = reader.info().features.get(key);
+        let feature = feature
+            .with_context(|| format!("{}: expected a feature {key}, there is none", root.display()))?;
+        let architecture = &bundle.manifest().architecture;
+        let expected = architecture.class_tokens * architecture.dim;
+        ensure!(
+            feature.length() == expected,
+            "{}: {key}: expected {} class tokens of {} numbers, the encoder's last tap; got {} numbers",
+            root.display(),
+            architecture.class_tokens,
+            architecture.dim,
+            feature.length()
+        );
+        let (expected, came) = (bundle.manifest().encoder_id.as_str(), feature.encoder_id());
+        ensure!(
+            came == Some(expected),
+            "{}: {key}: expected tokens of the bundle's encoder {expected}, got those of {}; \
+             without --tokens features are computed from the pictures",
+            root.display(),
+            came.unwrap_or("one that is not named")
+        );
+        Ok(())
+    }
+
     fn episode(
+        &self,
+        root: &Path,
+        reader: &DatasetReader,
+        episode: &recording::dataset::EpisodeInfo,
+        size: Size,
+        rows: &mut Rows,
+    ) -> Result<()> {
+        if self.tokens.is_none() {
+            self.episode_pictures(root, reader, episode, size, rows)?;
+        }
+        let wanted: Vec<&str> = [&self.state, &self.action]
+            .into_iter()
+            .chain(&self.tokens)
+            .map(String::as_str)
+            .filter(|key| !key.is_empty())
+            .collect();
+        let columns = reader.columns(episode, &wanted)?;
+        for key in wanted {
+            let Some(ColumnData::Numbers { length, values }) = columns.get(key) else {
+                bail!("{}: {key}: expected numbers", reader.data_file(episode).display());
+            };
+            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                bail!(
+                    "{}: {key}: row {} of episode {}: expected finite numbers, got {}",
+                    reader.data_file(episode).display(),
+                    at / length,
+                    episode.episode,
+                    values[at]
+                );
+            }
+            let into = match key {
+                key if key == self.action => &mut rows.actions,
+                key if Some(key) == self.tokens.as_deref() => &mut rows.tokens,
+                _ => &mut rows.state,
+            };
+            into.extend_from_slice(values);
+        }
+        rows.count += episode.frames as usize;
+        Ok(())
+    }
+
+    fn episode_pictures(
         &self,
         root: &Path,
         reader: &DatasetReader,
@@ -273,29 +351,6 @@ impl Arguments {
         for picture in pictures::episode_pictures(reader, episode, image)? {
             rows.rgb.extend(pictures::fit(&picture, size)?);
         }
-        let wanted: Vec<&str> = [&self.state, &self.action]
-            .into_iter()
-            .map(String::as_str)
-            .filter(|key| !key.is_empty())
-            .collect();
-        let columns = reader.columns(episode, &wanted)?;
-        for key in wanted {
-            let Some(ColumnData::Numbers { length, values }) = columns.get(key) else {
-                bail!("{}: {key}: expected numbers", reader.data_file(episode).display());
-            };
-            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-                bail!(
-                    "{}: {key}: row {} of episode {}: expected finite numbers, got {}",
-                    reader.data_file(episode).display(),
-                    at / length,
-                    episode.episode,
-                    values[at]
-                );
-            }
-            let into = if key == self.action { &mut rows.actions } else { &mut rows.state };
-            into.extend_from_slice(values);
-        }
-        rows.count += episode.frames as usize;
         Ok(())
     }
 

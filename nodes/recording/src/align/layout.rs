@@ -47,7 +47,7 @@ fn sources(contract: &Contract) -> Vec<Source> {
                 names: Vec::new(),
             },
             (_, _, Some(tokens)) => Feature {
-                key: format!("observation.features.{}", stream.name),
+                key: tokens_key(stream),
                 kind: FeatureKind::Float32,
                 names: (0..tokens.count)
                     .flat_map(|t| (0..tokens.dim).map(move |d| format!("{t}.{d}")))
@@ -66,8 +66,16 @@ fn sources(contract: &Contract) -> Vec<Source> {
 /// Two streams of a role with elements of one name, or what LeRobot cannot hold.
 pub fn layout(contract: &Contract) -> Result<Layout, LayoutError> {
     let features = sources(contract).into_iter().map(|source| source.feature).collect();
-    let streams = aligned(contract).iter().map(|stream| stream.name.clone()).collect();
-    Layout::new(contract.fps, &contract.robot_type, features, streams)
+    let streams = aligned(contract);
+    let names = streams.iter().map(|stream| stream.name.clone()).collect();
+    let layout = Layout::new(contract.fps, &contract.robot_type, features, names);
+    let tokens = streams.iter().filter_map(|stream| Some((tokens_key(stream), stream.tokens.as_ref()?)));
+    tokens.fold(layout, |layout, (key, tokens)| layout?.with_encoder(&key, &tokens.encoder_id))
+}
+
+/// The feature that a stream of class tokens becomes.
+fn tokens_key(stream: &Stream) -> String {
+    format!("observation.features.{}", stream.name)
 }
 
 /// The values of a row, in the layout's order.

@@ -8,6 +8,8 @@ use crate::dataset::Row;
 
 /// The window of a stream's present rate.
 const WINDOW_NANOS: u64 = 2_000_000_000;
+/// Rows before which the share of them that miss a message is not warned of.
+const FEW_ROWS: u64 = 20;
 
 /// What was seen of one stream in an episode.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -222,21 +224,27 @@ impl Quality {
         (self.active_nanos + running) as f64 / 1e9
     }
 
-    /// What is wrong at this moment: streams that are silent or slow.
+    /// What is wrong at this moment, streams that are silent or slow; and what the episode will be refused for already: a
+    /// gap that was too long, lost messages, skew, too many rows with a message missing.
     pub fn warnings(&self, now_nanos: u64) -> Vec<Failure> {
         let Some(since) = self.active_since else { return Vec::new() };
         let mut found = Vec::new();
         for (stream, state) in self.expected() {
-            let silence = now_nanos.saturating_sub(state.newest_nanos.max(since)) as f64 / 1e9;
+            let name = || stream.name.clone();
+            let silence = now_nanos.saturating_sub(state.newest_nanos.max(since));
+            let gap = silence.max(state.longest_gap_nanos) as f64 / 1e9;
             let longest = self.gate.max_gap_periods / stream.rate_hz;
             let hz = state.rate_hz(now_nanos);
             let slowest = self.gate.min_rate * stream.rate_hz;
-            if silence > longest {
-                found.push(Failure::Gap { stream: stream.name.clone(), seconds: silence, expected: longest });
+            if gap > longest {
+                found.push(Failure::Gap { stream: name(), seconds: gap, expected: longest });
             } else if now_nanos.saturating_sub(since) > WINDOW_NANOS && hz < slowest && slowest > 1.0 {
-                found.push(Failure::Rate { stream: stream.name.clone(), hz, expected: slowest });
+                found.push(Failure::Rate { stream: name(), hz, expected: slowest });
             }
         }
+        // A share of few rows says nothing yet.
+        let says = |failure: &Failure| self.rows >= FEW_ROWS || !matches!(failure, Failure::Missing { .. });
+        found.extend(self.row_failures().into_iter().filter(says));
         found
     }
 
@@ -260,21 +268,29 @@ impl Quality {
             if gap > longest {
                 found.push(Failure::Gap { stream: name(), seconds: gap, expected: longest });
             }
+        }
+        found.extend(self.row_failures());
+        found
+    }
+
+    /// What rows and losses tell against the episode so far.
+    fn row_failures(&self) -> Vec<Failure> {
+        let mut found = Vec::new();
+        for (stream, state) in self.contract.iter().zip(&self.streams) {
+            let name = || stream.name.clone();
             let share = state.stale_rows as f64 / self.rows.max(1) as f64;
             let counts = matches!(stream.align, Some(Align::AsOf | Align::Next));
             if counts && share > self.gate.max_missing {
                 found.push(Failure::Missing { stream: name(), share, expected: self.gate.max_missing });
             }
+            if state.lost > self.gate.max_lost {
+                let (messages, expected) = (state.lost, self.gate.max_lost);
+                found.push(Failure::Lost { stream: name(), messages, expected });
+            }
         }
         let skew = self.worst_skew_nanos as f64 / 1e9;
         if skew > self.gate.max_skew_ms / 1e3 {
             found.push(Failure::Skew { seconds: skew, expected: self.gate.max_skew_ms / 1e3 });
-        }
-        for (stream, state) in self.contract.iter().zip(&self.streams) {
-            if state.lost > self.gate.max_lost {
-                let (messages, expected) = (state.lost, self.gate.max_lost);
-                found.push(Failure::Lost { stream: stream.name.clone(), messages, expected });
-            }
         }
         found
     }

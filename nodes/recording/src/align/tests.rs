@@ -205,6 +205,46 @@ fn pauses_and_long_silences_begin_anew() {
     assert_eq!(Aligner::new(&contract).awaited(), ["state", "command"]);
 }
 
+#[test]
+fn what_the_gate_will_refuse_is_warned_of_while_recording() {
+    let mut contract = contract("as_of", "header");
+    contract.streams[1].role = crate::contract::Role::Observation;
+    let mut quality = Quality::new(&contract);
+    quality.resume(T0);
+    let step = |number: u64, skew: u64, stale: bool, quality: &mut Quality| {
+        let now = T0 + 100 * MS * number;
+        (0..2).for_each(|stream| quality.message(stream, now));
+        let truth = |stamp_nanos, stale| StreamTruth { stamp_nanos, repeated: stale, stale };
+        let streams = vec![truth(now, stale), truth(now - skew * MS, false)];
+        quality.row(&Row { time_nanos: now, values: Vec::new(), streams });
+        now
+    };
+    for number in 0..30 {
+        step(number, 100, number == 3, &mut quality);
+    }
+    let good = quality.warnings(T0 + 3000 * MS);
+    assert!(good.is_empty(), "one row of thirty without a message is allowed: {good:?}");
+    for number in 30..32 {
+        step(number, 100, true, &mut quality);
+    }
+    step(32, 201, false, &mut quality);
+    quality.lost(1, 2);
+    // A second without any message, after which all go on.
+    let now = step(43, 0, false, &mut quality);
+    let warned = quality.warnings(now);
+    let words: Vec<String> = warned.iter().map(ToString::to_string).collect();
+    let expected = [
+        "state: a gap of 1.100 s, expected at most 1.000",
+        "command: a gap of 1.100 s, expected at most 1.000",
+        "state: missing in 8.8 % of the rows, expected at most 5.0",
+        "command: 2 messages lost, expected at most 0",
+        "observations of a row 0.201 s apart, expected at most 0.200",
+    ];
+    assert_eq!(words, expected);
+    quality.pause(now);
+    assert_eq!(quality.failures(), warned);
+}
+
 /// A bag of these messages, with events, through a file.
 fn bag_rows(
     contract: &Contract,

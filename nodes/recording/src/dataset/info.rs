@@ -14,6 +14,8 @@ use super::layout::{Feature, FeatureKind, Layout};
 pub(super) const VERSION: &str = "v3.0";
 /// Files per folder; names have three digits, so that they sort.
 pub(super) const CHUNK_FILES: u64 = 1000;
+/// The key of a feature's `info` that names the encoder of its tokens.
+const ENCODER: &str = "encoder_id";
 const DATA_PATH: &str = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet";
 const VIDEO_PATH: &str = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4";
 
@@ -59,7 +61,7 @@ pub struct FeatureInfo {
     pub shape: Vec<usize>,
     /// Names of elements or of axes.
     pub names: Value,
-    /// About the video.
+    /// About the video; of tokens, their encoder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub info: Option<Value>,
 }
@@ -73,6 +75,11 @@ impl FeatureInfo {
     /// Whether its pictures are in videos.
     pub fn is_video(&self) -> bool {
         self.dtype == "video"
+    }
+
+    /// The encoder whose tokens its values are, as `~/features/info` names it.
+    pub fn encoder_id(&self) -> Option<&str> {
+        self.info.as_ref()?.get(ENCODER)?.as_str()
     }
 
     /// The number of values per frame.
@@ -174,7 +181,9 @@ impl Info {
 pub(super) fn feature_infos(layout: &Layout) -> Ordered<FeatureInfo> {
     let mut infos: Vec<(String, FeatureInfo)> = Vec::new();
     for feature in layout.features().iter().chain(&layout.truth_features()) {
-        infos.push((feature.key.clone(), feature_info(feature, layout.fps())));
+        let mut info = feature_info(feature, layout.fps());
+        info.info = layout.encoder(&feature.key).map(|id| json!({ ENCODER: id })).or(info.info);
+        infos.push((feature.key.clone(), info));
     }
     let own =
         |dtype: &str| FeatureInfo { dtype: dtype.to_owned(), shape: vec![1], names: Value::Null, info: None };
@@ -242,7 +251,7 @@ pub(super) fn layout_of(info: &Info) -> Result<Layout, String> {
     };
     let own =
         |key: &str| key.starts_with("sync.") || ["rec.time", "rec.repeated", "rec.stale"].contains(&key);
-    let mut features = Vec::new();
+    let (mut features, mut encoders) = (Vec::new(), Vec::new());
     for (key, feature) in &info.features.0 {
         if own(key) || super::layout::DEFAULT_FEATURES.contains(&key.as_str()) {
             continue;
@@ -264,12 +273,15 @@ pub(super) fn layout_of(info: &Info) -> Result<Layout, String> {
         };
         let names = if named { names(key, feature)? } else { Vec::new() };
         features.push(Feature { key: key.clone(), kind, names });
+        encoders.extend(feature.encoder_id().map(|id| (key, id)));
     }
     let robot_type = info.robot_type.as_deref().unwrap_or_default();
     if info.fps.fract() != 0.0 {
         return Err(format!("fps: expected a whole number, got {}", info.fps));
     }
-    Layout::new(info.fps as u32, robot_type, features, streams).map_err(|error| error.to_string())
+    let layout = Layout::new(info.fps as u32, robot_type, features, streams);
+    let named = encoders.into_iter().fold(layout, |layout, (key, id)| layout?.with_encoder(key, id));
+    named.map_err(|error| error.to_string())
 }
 
 /// The first difference that forbids continuing a dataset; what is said about videos may differ.
@@ -287,8 +299,10 @@ pub(super) fn difference(stored: &Info, layout: &Layout) -> Option<(String, Stri
             differs("features", keys(stored), keys(&expected))
         })
         .or_else(|| {
-            let shown =
-                |feature: &FeatureInfo| format!("{} {:?} {}", feature.dtype, feature.shape, feature.names);
+            let shown = |feature: &FeatureInfo| {
+                let of = feature.encoder_id().map_or(String::new(), |id| format!(" of encoder {id}"));
+                format!("{} {:?} {}{of}", feature.dtype, feature.shape, feature.names)
+            };
             let pairs = stored.features.0.iter().zip(&expected.features.0);
             pairs
                 .map(|((key, old), (_, new))| (key, shown(old), shown(new)))
@@ -335,5 +349,20 @@ mod tests {
         let of = |layout| difference(&stored, &layout).unwrap();
         assert_eq!(of(layout(25, &["a", "b"])), ("fps".into(), "30".into(), "25".into()));
         assert_eq!(of(layout(30, &["b", "a"])).0, "observation.state");
+    }
+
+    #[test]
+    fn an_encoder_is_kept_and_another_one_is_a_difference() {
+        let with = |id| layout(30, &["0.0", "0.1"]).with_encoder("observation.state", id).unwrap();
+        let stored = Info::new(&with("aa"));
+        let read: Info = serde_json::from_str(&stored.json().unwrap()).unwrap();
+        assert_eq!(read.features.get("observation.state").and_then(FeatureInfo::encoder_id), Some("aa"));
+        assert_eq!(layout_of(&read).unwrap(), with("aa"));
+        assert_eq!(difference(&read, &with("aa")), None);
+        let (what, old, new) = difference(&read, &with("bb")).unwrap();
+        assert_eq!(what, "observation.state");
+        assert!(old.ends_with(" of encoder aa") && new.ends_with(" of encoder bb"), "{old} {new}");
+        assert!(difference(&read, &layout(30, &["0.0", "0.1"])).is_some());
+        assert!(layout(30, &["a"]).with_encoder("observation.images.cam", "aa").is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! What a dataset holds, per frame: rate, robot, features, and the streams they were taken from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use calibration::Size;
 use thiserror::Error;
@@ -51,6 +51,7 @@ pub struct Layout {
     robot_type: String,
     features: Vec<Feature>,
     streams: Vec<String>,
+    encoders: BTreeMap<String, String>,
 }
 
 /// Why a layout was refused.
@@ -79,7 +80,8 @@ impl Layout {
             return Err(refuse("fps", format!("expected 1 to 1000, got {fps}")));
         }
         let mut keys = BTreeSet::new();
-        let layout = Self { fps, robot_type: robot_type.to_owned(), features, streams };
+        let layout =
+            Self { fps, robot_type: robot_type.to_owned(), features, streams, encoders: BTreeMap::new() };
         for feature in layout.features.iter().chain(&layout.truth_features()) {
             check_feature(feature)?;
             if !keys.insert(feature.key.clone()) {
@@ -90,6 +92,26 @@ impl Layout {
             return Err(refuse("features", "expected at least one"));
         }
         Ok(layout)
+    }
+
+    /// Says which encoder a feature's tokens come from: tokens of another one mean something else, so the dataset is continued
+    /// with this one only.
+    ///
+    /// # Errors
+    /// No vector of numbers has this key, or the id is empty.
+    pub fn with_encoder(mut self, key: &str, encoder_id: &str) -> Result<Self, LayoutError> {
+        let is_vector =
+            |feature: &Feature| feature.key == key && matches!(feature.kind, FeatureKind::Float32);
+        if encoder_id.is_empty() || !self.features.iter().any(is_vector) {
+            return Err(refuse(key, "expected a vector of float32 and the id of its encoder"));
+        }
+        self.encoders.insert(key.to_owned(), encoder_id.to_owned());
+        Ok(self)
+    }
+
+    /// The encoder that a feature's tokens come from.
+    pub fn encoder(&self, key: &str) -> Option<&str> {
+        self.encoders.get(key).map(String::as_str)
     }
 
     /// Frames per second.

@@ -11,7 +11,7 @@ use super::{DatasetError, at};
 use crate::files::{rename, write_whole};
 
 /// Everything that is committed, as the writer continues it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Committed {
     pub(super) info: Info,
     pub(super) tasks: Vec<String>,
@@ -189,8 +189,23 @@ pub(super) fn write_stats(
     before: &BTreeMap<String, Stats>,
     stats: &BTreeMap<String, Stats>,
 ) -> Result<(), DatasetError> {
-    write_stats_at(&root.join(STATS_BEFORE), info, before)?;
+    write_stats_before(root, info, before)?;
     write_stats_at(&root.join(STATS), info, stats)
+}
+
+/// Keeps statistics beside `stats.json`, for when `info.json` counts their frames.
+pub(super) fn write_stats_before(
+    root: &Path,
+    info: &Info,
+    before: &BTreeMap<String, Stats>,
+) -> Result<(), DatasetError> {
+    write_stats_at(&root.join(STATS_BEFORE), info, before)
+}
+
+/// Puts the statistics that were kept back in their place.
+pub(super) fn restore_stats(root: &Path) -> Result<(), DatasetError> {
+    let before = root.join(STATS_BEFORE);
+    rename(&before, &root.join(STATS)).map_err(at(&before))
 }
 
 fn write_stats_at(path: &Path, info: &Info, stats: &BTreeMap<String, Stats>) -> Result<(), DatasetError> {

@@ -24,6 +24,8 @@ pub struct DatasetWriter {
     root: PathBuf,
     layout: Layout,
     committed: store::Committed,
+    /// What was committed before the last episode, when this writer committed that one.
+    before_last: Option<store::Committed>,
     quarantined: Vec<PathBuf>,
     open: Option<OpenEpisode>,
     /// Episodes begun, for names.
@@ -78,6 +80,7 @@ impl DatasetWriter {
             root: root.to_owned(),
             layout,
             committed,
+            before_last: None,
             quarantined,
             open: None,
             begun: AtomicU64::new(0),
@@ -197,6 +200,29 @@ impl DatasetWriter {
         self.open.take().map_or(Ok(()), OpenEpisode::discard)
     }
 
+    /// Takes the last episode out again, if this writer committed it and it was not taken out already. Its files move to
+    /// `.rec/orphans/`.
+    ///
+    /// # Errors
+    /// There is no such episode, or the disk is full or gone.
+    pub fn take_back(&mut self) -> Result<(), DatasetError> {
+        let Some(before) = self.before_last.take() else {
+            return Err(DatasetError::Order {
+                expected: "an episode that was committed just now to take back",
+            });
+        };
+        // As long as `info.json` counts the episode it is whole; then the statistics before it are the ones that hold.
+        store::write_stats_before(&self.root, &before.info, &before.stats)?;
+        write_info(&self.root, &before.info)?;
+        let provenance = serde_json::json!({"episode_index": before.info.total_episodes, "taken_back": true});
+        self.append_line(&provenance)?;
+        self.committed = before;
+        store::restore_stats(&self.root)?;
+        self.write_tasks(&self.committed.tasks)?;
+        self.committed.quarantine(&self.root)?;
+        Ok(())
+    }
+
     /// Lets go of the episode in progress; its spool stays, as after a crash.
     pub fn leave(&mut self) {
         self.open = None;
@@ -284,6 +310,7 @@ impl DatasetWriter {
             }
         };
         let episode = info.total_episodes - 1;
+        self.before_last = Some(self.committed.clone());
         self.committed.episodes.push(assembled.episode);
         self.committed.info = info;
         self.committed.tasks = tasks;
@@ -357,14 +384,17 @@ impl DatasetWriter {
         task: &str,
         provenance: &serde_json::Value,
     ) -> Result<(), DatasetError> {
-        let path = self.root.join("meta/pixio/episodes.jsonl");
-        let folder = parent(&path);
-        std::fs::create_dir_all(&folder).map_err(at(&folder))?;
-        let line = serde_json::json!({
+        self.append_line(&serde_json::json!({
             "episode_index": self.committed.info.total_episodes, "frames": assembled.frames, "task": task,
             "first_nanos": assembled.first_nanos, "last_nanos": assembled.last_nanos,
             "repeated": assembled.repeated, "stale": assembled.stale, "provenance": provenance,
-        });
+        }))
+    }
+
+    fn append_line(&self, line: &serde_json::Value) -> Result<(), DatasetError> {
+        let path = self.root.join("meta/pixio/episodes.jsonl");
+        let folder = parent(&path);
+        std::fs::create_dir_all(&folder).map_err(at(&folder))?;
         let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(at(&path))?;
         file.write_all(format!("{line}\n").as_bytes()).map_err(at(&path))?;
         file.sync_all().map_err(at(&path))

@@ -149,6 +149,8 @@ pub struct Session {
     rows: Option<Rows>,
     topics: BTreeMap<usize, Topic>,
     episode: Option<Episode>,
+    /// The bag of the last episode, if that was kept.
+    last_kept: Option<PathBuf>,
     newest: u64,
     left_behind: Vec<LeftBehind>,
     spools: Vec<String>,
@@ -186,6 +188,7 @@ impl Session {
             rows,
             topics,
             episode: None,
+            last_kept: None,
             newest: 0,
             left_behind,
             spools,
@@ -253,6 +256,7 @@ impl Session {
             bag.discard()?;
             return Err(SessionError::Rows(error));
         }
+        self.last_kept = None;
         self.newest = log_nanos;
         self.episode = Some(Episode {
             bag,
@@ -402,7 +406,26 @@ impl Session {
             |committed| committed.frames,
         );
         let episode = committed.map(|committed| committed.episode);
+        self.last_kept = (!rejected).then(|| place.clone());
         Ok(Outcome { kept: !rejected, bag: place, episode, rows, messages, seconds, failures, rows_from_bag })
+    }
+
+    /// Takes the last episode back, if it was kept and none was begun since: out of the dataset, and its bag into `rejected/`.
+    /// Says where that is now.
+    ///
+    /// # Errors
+    /// There is no such episode, or the disk is full or gone.
+    pub fn take_back(&mut self) -> Result<PathBuf, SessionError> {
+        self.expect(&[State::Idle], "no episode in progress")?;
+        let nothing =
+            SessionError::State { expected: "an episode that was kept just now", now: "there is none" };
+        let bag = self.last_kept.take().ok_or(nothing)?;
+        if let Some(rows) = &mut self.rows {
+            rows.take_back().map_err(SessionError::Rows)?;
+        }
+        let place = self.rejected_place(&bag)?;
+        std::fs::rename(&bag, &place).map_err(|reason| SessionError::Io { path: place.clone(), reason })?;
+        Ok(place)
     }
 
     /// Throws the episode away.

@@ -23,6 +23,7 @@ enum Command {
     Commit(String, serde_json::Value, Sender<Result<Committed, String>>),
     FromBag(PathBuf, String, serde_json::Value, Sender<Result<Committed, String>>),
     Discard(Sender<Result<(), String>>),
+    TakeBack(Sender<Result<(), String>>),
     Leave,
 }
 
@@ -153,6 +154,11 @@ impl Rows {
         self.ask(Command::Discard).unwrap_or_else(|| Err(GONE.to_owned()))
     }
 
+    /// Takes the last committed episode out of the dataset.
+    pub fn take_back(&mut self) -> Result<(), String> {
+        self.ask(Command::TakeBack).unwrap_or_else(|| Err(GONE.to_owned()))
+    }
+
     /// Leaves what there is of the episode on the disk.
     pub fn leave(&self) {
         self.send(Command::Leave);
@@ -221,6 +227,11 @@ impl Worker {
                 Command::Leave => self.writer.leave(),
                 Command::Discard(reply) => {
                     drop(reply.send(self.writer.discard().map_err(|error| error.to_string())));
+                }
+                Command::TakeBack(reply) => {
+                    let taken = self.writer.take_back().map_err(|error| error.to_string());
+                    self.shared.episodes.store(self.writer.episodes(), Ordering::Relaxed);
+                    drop(reply.send(taken));
                 }
             }
         }

@@ -9,6 +9,7 @@ use futures::channel::oneshot;
 use recording::Stamps;
 use recording::Topic;
 use recording::align::Quality;
+use recording::contract::Stream;
 use recording::session::{Bytes, Outcome, Session, SessionError, State};
 
 use super::ring::Ring;
@@ -45,7 +46,7 @@ pub(super) enum Command {
     Highlight,
     /// Right arrow: end the episode, or the pause between episodes, or begin one.
     Next,
-    /// Left arrow: throw the episode away and record it again.
+    /// Left arrow: throw the episode away, or take back the one that has just ended, and record it again.
     Again,
     /// Esc: end the episode and the node.
     Finish,
@@ -55,6 +56,8 @@ pub(super) enum Command {
     Define(usize, Box<Topic>),
     /// Another type that a stream's topic is published as.
     Foreign(usize, Option<String>),
+    /// Another encoder than the contract's that a stream's tokens come from now.
+    Encoder(usize, Option<String>),
 }
 
 /// A command, and who waits for its end.
@@ -96,6 +99,7 @@ pub(super) struct Desk {
     watch: Quality,
     missed: Vec<u64>,
     foreign: Vec<Option<String>>,
+    encoders: Vec<Option<String>>,
     disk: (Instant, Option<u64>),
     warnings: Throttle,
     last: String,
@@ -126,6 +130,7 @@ impl Desk {
             watch: Quality::new(&settings.contract),
             missed: vec![0; streams],
             foreign: vec![None; streams],
+            encoders: vec![None; streams],
             disk: (Instant::now(), free_bytes(&settings.root)),
             warnings: Throttle::new(WARN_PERIOD),
             last: String::new(),
@@ -180,6 +185,11 @@ impl Desk {
                 self.foreign[stream] = kind;
                 Ok(String::new())
             }
+            Command::Encoder(stream, id) => {
+                self.encoders[stream] = id;
+                self.encoder_problems().into_iter().for_each(|problem| self.logger.error(problem));
+                Ok(String::new())
+            }
         };
         match (&outcome, ask.reply.is_some()) {
             (Err(reason), false) => self.logger.warn(reason),
@@ -196,6 +206,9 @@ impl Desk {
     fn begin(&mut self) -> Result<String, String> {
         self.disk = (Instant::now(), free_bytes(&self.settings.root));
         if let Some(problem) = self.disk_problem() {
+            return Err(problem);
+        }
+        if let Some(problem) = self.encoder_problems().pop() {
             return Err(problem);
         }
         // What waits was received before the episode.
@@ -248,10 +261,24 @@ impl Desk {
     }
 
     fn again(&mut self) -> Result<String, String> {
+        if let Phase::Reset(_) = self.phase {
+            return self.take_back();
+        }
         self.session.discard().map_err(|error| error.to_string())?;
         self.run_left = self.run_left.max(1);
         self.phase = Phase::Reset(Instant::now() + self.settings.reset);
         Ok("episode thrown away; it is recorded again".to_owned())
+    }
+
+    /// Between the episodes of a run the last one can still be taken back.
+    fn take_back(&mut self) -> Result<String, String> {
+        let bag = self.session.take_back().map_err(|error| error.to_string())?;
+        self.run_left += 1;
+        self.phase = Phase::Reset(Instant::now() + self.settings.reset);
+        let text =
+            format!("the last episode is taken back, its bag is now {}; it is recorded again", bag.display());
+        self.last.clone_from(&text);
+        Ok(text)
     }
 
     fn pause(&mut self) -> Result<String, String> {
@@ -315,6 +342,9 @@ impl Desk {
             sequence: message.sequence.map_or(0, |number| number as u32),
         };
         let stream = message.stream;
+        if self.encoders[stream].is_some() {
+            return; // Tokens that mean something else than the dataset's.
+        }
         self.watch.message(stream, stamps.log_nanos);
         let bytes: Bytes = Arc::new(Kept(message));
         match self.session.state() {
@@ -389,6 +419,19 @@ impl Desk {
         self.settings.episode.is_some_and(|longest| seconds >= longest.as_secs_f64())
     }
 
+    /// Streams of tokens that come from another encoder than the contract's.
+    fn encoder_problems(&self) -> Vec<String> {
+        let streams = self.settings.contract.streams.iter().zip(&self.encoders);
+        let problem = |(stream, came): (&Stream, &Option<String>)| {
+            let (expected, came) = (&stream.tokens.as_ref()?.encoder_id, came.as_ref()?);
+            Some(format!(
+                "{}: expected tokens of encoder {expected}, as in the contract, got those of {came}; they are not recorded",
+                stream.name
+            ))
+        };
+        streams.filter_map(problem).collect()
+    }
+
     fn disk_problem(&self) -> Option<String> {
         let free = self.disk.1.filter(|free| *free < self.settings.min_free_bytes)?;
         Some(format!(
@@ -429,9 +472,8 @@ impl Desk {
                 .map(|kind| format!("{}: published as {kind}, not {}", stream.name, stream.kind));
             warnings.extend(wrong);
         }
-        if let Some(problem) = self.disk_problem() {
-            warnings.push(problem);
-        }
+        warnings.extend(self.disk_problem());
+        warnings.extend(self.encoder_problems());
         let told: Vec<_> = problems.iter().chain(&warnings).cloned().collect();
         if self.session.state() == State::Recording
             && !told.is_empty()

@@ -24,6 +24,7 @@ use futures::{FutureExt, StreamExt};
 use r2r::QosProfile;
 use r2r::std_msgs::msg::String as Text;
 use r2r::std_srvs::srv::Trigger;
+use recording::contract::Contract;
 use recording::session::Session;
 
 use crate::diagnostics::Diagnostics;
@@ -69,6 +70,7 @@ pub fn run(ros: &mut RosNode, stop: &Stop) -> Result<()> {
         .context("cannot start the recording thread")?;
     offer_services(ros, &commands)?;
     listen_for_task(ros, &commands)?;
+    listen_for_encoders(ros, &settings.contract, &commands)?;
     let statuses = ros.publisher::<Text>("~/status", QosProfile::default().keep_last(1).reliable())?;
     let mut diagnostics = Diagnostics::new(ros)?;
     let keyboard = Keyboard::open(settings.keyboard);
@@ -173,4 +175,26 @@ fn listen_for_task(ros: &mut RosNode, commands: &Sender<Ask>) -> Result<()> {
         std::future::ready(())
     });
     ros.spawner().spawn_local(task).context("spawn")
+}
+
+/// Beside a topic of class tokens there is `info`, latched, which names their encoder.
+fn listen_for_encoders(ros: &mut RosNode, contract: &Contract, commands: &Sender<Ask>) -> Result<()> {
+    for (stream, of) in contract.streams.iter().enumerate() {
+        let Some(tokens) = &of.tokens else { continue };
+        let beside = ros.resolve(&of.topic);
+        let topic = format!("{}/info", beside.rsplit_once('/').map_or("", |(namespace, _)| namespace));
+        let latched = QosProfile::default().keep_last(1).reliable().transient_local();
+        let infos = ros.node.subscribe::<Text>(&topic, latched).with_context(|| topic.clone())?;
+        let (commands, expected) = (commands.clone(), tokens.encoder_id.clone());
+        let task = infos.for_each(move |message| {
+            let info: serde_json::Value = serde_json::from_str(&message.data).unwrap_or_default();
+            if let Some(came) = info["encoder_id"].as_str() {
+                let another = (came != expected).then(|| came.to_owned());
+                send(&commands, Command::Encoder(stream, another), None);
+            }
+            std::future::ready(())
+        });
+        ros.spawner().spawn_local(task).context("spawn")?;
+    }
+    Ok(())
 }

@@ -1,0 +1,122 @@
+//! `pixio train policy` on class tokens that were recorded: the same policy as from the pictures that they came from.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // A test may panic: that is how it fails.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use calibration::Size;
+use recording::dataset::{Cell, DatasetWriter, Feature, FeatureKind, Layout, Picture, Row};
+use serde_json::json;
+
+const SIZE: Size = Size { width: 64, height: 48 };
+const EPISODES: usize = 2;
+const ROWS: usize = 12;
+const KEY: &str = "observation.features.eye";
+
+fn pixio(folder: &Path, arguments: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pixio"));
+    command.args(arguments.split(' ')).current_dir(folder).output().unwrap()
+}
+
+fn feature(key: &str, kind: FeatureKind, names: Vec<String>) -> Feature {
+    Feature { key: key.to_owned(), kind, names }
+}
+
+/// Pictures that say their number, a state and an action that follow from it; tokens, when there are some for each row.
+fn write_dataset(root: &Path, tokens: Option<(&str, &[f32])>) {
+    let one = || vec!["x".to_owned()];
+    let mut features = vec![
+        feature("observation.state", FeatureKind::Float32, one()),
+        feature("action", FeatureKind::Float32, one()),
+        feature("observation.images.eye", FeatureKind::Image(SIZE), vec![]),
+    ];
+    let length = tokens.map_or(0, |(_, values)| values.len() / (EPISODES * ROWS));
+    if tokens.is_some() {
+        let names = (0..length).map(|number| number.to_string()).collect();
+        features.push(feature(KEY, FeatureKind::Float32, names));
+    }
+    let mut layout = Layout::new(10, "arm", features, vec![]).unwrap();
+    if let Some((encoder, _)) = tokens {
+        layout = layout.with_encoder(KEY, encoder).unwrap();
+    }
+    let mut writer = DatasetWriter::open(root, layout).unwrap();
+    for episode in 0..EPISODES {
+        writer.begin_episode("look").unwrap();
+        for row in 0..ROWS {
+            let number = episode * ROWS + row;
+            let pixels = (0..3 * SIZE.area()).map(|at| (at * (number + 1) % 251) as u8).collect();
+            let mut values = vec![
+                Cell::Float32(vec![number as f32]),
+                Cell::Float32(vec![(number as f32).sin()]),
+                Cell::Picture(Arc::new(Picture::Rgb8 { size: SIZE, pixels })),
+            ];
+            values.extend(tokens.map(|(_, all)| Cell::Float32(all[number * length..][..length].to_vec())));
+            writer.push(&Row { time_nanos: number as u64, values, streams: vec![] }).unwrap();
+        }
+        writer.commit("look", &json!({})).unwrap();
+    }
+}
+
+fn train(folder: &Path, data: &str, run: &str, more: &str) -> Output {
+    let arguments = format!(
+        "train policy --data {data} --bundle tiny --run {run} --out {run}-out --epochs 2 --history 2 --threads 1{more}"
+    );
+    pixio(folder, &arguments)
+}
+
+/// Numbers of half precision (IEEE 754 binary16), without infinities.
+fn from_halves(bytes: &[u8]) -> Vec<f32> {
+    let halves = bytes.as_chunks::<2>().0.iter().map(|pair| u16::from_le_bytes(*pair));
+    halves
+        .map(|half| {
+            let (exponent, fraction) = (i32::from(half >> 10 & 0x1f), f32::from(half & 0x3ff) / 1024.0);
+            let size = match exponent {
+                0 => fraction * 2_f32.powi(-14),
+                _ => (1.0 + fraction) * 2_f32.powi(exponent - 15),
+            };
+            if half >> 15 == 1 { -size } else { size }
+        })
+        .collect()
+}
+
+fn file(folder: &Path, name: &str) -> Vec<u8> {
+    let path: PathBuf = folder.join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn recorded_tokens_train_the_same_policy_as_their_pictures() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let words = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let imported =
+        pixio(folder, "import --random-weights 3 --architecture pixio-tiny16 --size 64x48 --out tiny");
+    assert!(imported.status.success(), "{}", words(&imported));
+    let manifest = String::from_utf8(file(folder, "tiny/model.toml")).unwrap();
+    let line = manifest.lines().find(|line| line.starts_with("encoder_id")).unwrap();
+    let encoder = line.split('"').nth(1).unwrap();
+
+    write_dataset(&folder.join("seen"), None);
+    let from_pictures = train(folder, "seen", "pictures", "");
+    assert!(from_pictures.status.success(), "{}", words(&from_pictures));
+    let tokens = from_halves(&file(folder, "pictures/features.f16"));
+    assert!(tokens.iter().any(|value| value.abs() > 0.1));
+
+    write_dataset(&folder.join("felt"), Some((encoder, &tokens)));
+    let from_tokens = train(folder, "felt", "tokens", &format!(" --tokens {KEY}"));
+    assert!(from_tokens.status.success(), "{}", words(&from_tokens));
+    assert!(file(folder, "pictures/features.f16") == file(folder, "tokens/features.f16"));
+    let weights = |run: &str| file(folder, &format!("{run}-out/weights.safetensors"));
+    assert!(weights("pictures") == weights("tokens"));
+
+    write_dataset(&folder.join("foreign"), Some(("another", &tokens)));
+    let refused = train(folder, "foreign", "foreign-run", &format!(" --tokens {KEY}"));
+    assert!(!refused.status.success());
+    let expected =
+        format!("expected tokens of the bundle's encoder {encoder}, got those of another; without --tokens");
+    assert!(words(&refused).contains(&expected), "{}", words(&refused));
+    let without = train(folder, "seen", "without", &format!(" --tokens {KEY}"));
+    assert!(words(&without).contains("expected a feature observation.features.eye, there is none"));
+}
