@@ -216,7 +216,11 @@ impl Arguments {
             seed: self.run.seed,
         };
         let origin = match &from {
+            Some(from) if self.steps == 0 => from.manifest().name.clone(),
             Some(from) => format!("{}, then masked pixels of {}", from.manifest().name, self.data_names()),
+            None if self.steps == 0 => {
+                format!("weights as they were drawn (seed {}), never trained", self.run.seed)
+            }
             None => format!("masked pixels of {}, from random weights", self.data_names()),
         };
         let preprocessing =
