@@ -125,7 +125,7 @@ beside_sourced_ros() {
   rm -rf "$home"; mkdir -p "$home"
   python3 -m venv --system-site-packages "$venv"
   # numpy stays the one that ROS was built with.
-  grep -E '^(lz4|mcap|onnxruntime|pyarrow|pytest|pillow|zstandard)' "$scripts/requirements-python.txt" |
+  grep -E '^(lz4|mcap|onnxruntime|pyarrow|pytest|pillow|xacro|zstandard)' "$scripts/requirements-python.txt" |
     sed 's/==.*//' | xargs "$venv/bin/pip" install -q --disable-pip-version-check 'numpy<3'
   "$venv/bin/pip" install -q --disable-pip-version-check --no-deps "$(grep '^scikit-image' "$scripts/requirements-python.txt")"
   sed "s/underlay/python/" "$scripts/python.bash" > "$home/setup.bash"

@@ -129,7 +129,8 @@ impl CameraInfo {
 
     /// The camera of the delivered raw image: K and D, after region and binning.
     ///
-    /// Binning b takes a coordinate to `(c - offset + 0.5) / b - 0.5`, as the centre of the bin has it.
+    /// Binning b takes a coordinate to `(c - offset + 0.5) / b - 0.5`, as the centre of the bin has it. This differs from ROS's
+    /// `image_geometry` on purpose: it divides without the halves, which is 0.25 pixels off at a binning of 2.
     ///
     /// # Errors
     /// A camera that is not calibrated, or the first field that does not make sense, by name.
@@ -142,7 +143,8 @@ impl CameraInfo {
         self.delivered("K", camera_matrix("K", self.k)?, distortion)
     }
 
-    /// The camera of the delivered rectified image: the left 3x3 part of P, no distortion, after region and binning.
+    /// The camera of the delivered rectified image: the left 3x3 part of P, no distortion, after region and binning. P's last
+    /// column, a right stereo camera's baseline, moves the camera and not its rays: it is left out.
     ///
     /// # Errors
     /// The first field that does not make sense, by name.

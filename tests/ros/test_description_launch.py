@@ -58,6 +58,16 @@ def test_description_and_filtered_depth_come_together(peer, bundle, tmp_path, mo
         assert node.stop() == 0
 
 
+def elements(element):
+    """Tags, attributes and order, without the text between them."""
+    return element.tag, dict(element.attrib), [elements(child) for child in element]
+
+
+def test_the_urdf_is_what_xacro_makes_of_its_source():
+    publisher = launch_forms.started(FILE, {"description": f"{ARM}.xacro"}, dict(os.environ))[0]
+    assert elements(ElementTree.fromstring(publisher.parameters["robot_description"])) == elements(ElementTree.parse(ARM).getroot())
+
+
 def test_the_camera_is_where_the_description_has_an_optical_frame():
     links = {link.get("name") for link in ElementTree.parse(ARM).getroot().iter("link")}
     frame = launch_forms.arguments(FILE)["frame_id"][0]

@@ -3,6 +3,7 @@
 import csv
 import os
 import subprocess
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
@@ -37,6 +38,13 @@ def test_a_grabber_that_cannot_do_its_work_says_so(start, parameters, reason):
     node = start("frame_grabber", parameters, wait=None)
     assert node.process.wait(timeout=60) == 2
     assert reason in node.output()
+
+
+def test_poses_of_another_session_are_not_added_to(start, tmp_path):
+    (tmp_path / "robot.csv").write_text("name,x,y,z,qx,qy,qz,qw\n")
+    node = start("frame_grabber", {"folder": tmp_path, "hand_frame": "hand", "base_frame": "base"}, wait=None)
+    assert node.process.wait(timeout=60) == 2
+    assert "a folder without robot.csv" in node.output(), node.output()
 
 
 SIZE, FOCAL = (320, 240), 300.0
@@ -83,15 +91,18 @@ def transform(parent, child, matrix, sec, nanosec):
     return message
 
 
-def show(peer, stops, stop, moving=0.0):
-    """One picture at a stop, with the hand's pose before and after it, by two transforms."""
+def show(peer, stops, stop, moving=0.0, arriving=0.0):
+    """One picture at a stop, with the hand's pose before, at and after it, by two transforms: it moves on, or arrives just then."""
     base_from_hand, picture = stops[stop % len(stops)]
     sec = 100 + 10 * stop
     halves = lambda sec, nanosec, matrix: [
         transform("base", "elbow", matrix, sec, nanosec), transform("elbow", "hand", np.eye(4), sec, nanosec)]
     before, after = base_from_hand.copy(), base_from_hand.copy()
+    before[0, 3] -= arriving
     after[0, 3] += moving
     peer.publisher("/tf", TFMessage).publish(TFMessage(transforms=halves(sec, 0, before)))
+    if arriving:
+        peer.publisher("/tf", TFMessage).publish(TFMessage(transforms=halves(sec, 500_000_000, base_from_hand)))
     peer.publisher("/tf", TFMessage).publish(TFMessage(transforms=halves(sec + 1, 0, after)))
     peer.publisher("/camera/image_raw", Image).publish(image(sec, picture, nanosec=500_000_000))
 
@@ -124,7 +135,7 @@ projection_matrix: {{rows: 3, cols: 4, data: [{FOCAL}, 0.0, 159.5, 0.0, 0.0, {FO
     tool = subprocess.Popen(
         [BIN / "pixio", "calibrate", "hand-eye", "--mount", "eye-in-hand", "--topic", "/camera/image_raw", "--frames-folder", folder,
          "--frames", "12", "--interval", "0.05", "--hand-frame", "hand", "--base-frame", "base", "--camera", camera,
-         "--board", f"chessboard:{COLUMNS}x{ROWS}:{SQUARE}", "--parent", "hand", "--child", "camera_optical_frame", "--out", tmp_path / "mount.urdf"],
+         "--board", f"chessboard:{COLUMNS}x{ROWS}:{SQUARE}", "--child", "camera_optical_frame", "--out", tmp_path / "mount.urdf"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
     try:
         for topic, kind in (("/tf", TFMessage), ("/camera/image_raw", Image)):
@@ -132,7 +143,7 @@ projection_matrix: {{rows: 3, cols: 4, data: [{FOCAL}, 0.0, 159.5, 0.0, 0.0, {FO
         peer.connected(["/tf", "/camera/image_raw"])
         # A moving hand first: such pictures are left out.
         for stop in range(400):
-            show(peer, stops, stop, moving=0.01 if stop < 3 else 0.0)
+            show(peer, stops, stop, moving=0.01 if stop < 3 else 0.0, arriving=0.02 if 3 <= stop < 6 else 0.0)
             peer.spin(0.2)
             if tool.poll() is not None:
                 break
@@ -141,6 +152,7 @@ projection_matrix: {{rows: 3, cols: 4, data: [{FOCAL}, 0.0, 159.5, 0.0, 0.0, {FO
         tool.kill()
     assert tool.returncode == 0, printed
     assert "left out: the hand moved by 2.0 mm" in printed, printed
+    assert "left out: the hand moved by 4.0 mm" in printed, printed
     with open(folder / "robot.csv") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 12 == len(list(folder.glob("*.png")))
@@ -150,6 +162,16 @@ projection_matrix: {{rows: 3, cols: 4, data: [{FOCAL}, 0.0, 159.5, 0.0, 0.0, {FO
         np.testing.assert_allclose([float(row[axis]) for axis in "xyz"], base_from_hand[:3, 3], atol=1e-9)
     found = {line.split()[0]: float(line.split()[1]) for line in printed.splitlines() if line[:1] in "xyz" and " +- " in line}
     np.testing.assert_allclose([found[axis] for axis in "xyz"], hand_from_camera[:3, 3], atol=2e-3, err_msg=printed)
+    # The parent is the hand's frame; another session does not mix its poses with these.
+    mount = ElementTree.parse(tmp_path / "mount.urdf").getroot()
+    assert mount.find("parent").get("link") == "hand"
+    again = subprocess.run(tool.args, capture_output=True, text=True, timeout=60)
+    assert again.returncode != 0
+    assert f"--robot {folder / 'robot.csv'}" in again.stderr, again.stderr
+    elsewhere = [*map(str, tool.args), "--parent", "flange"]
+    refused = subprocess.run(elsewhere, capture_output=True, text=True, timeout=60)
+    assert refused.returncode != 0
+    assert "--parent: expected hand, which --hand-frame names" in refused.stderr, refused.stderr
 
 
 @pytest.mark.parametrize(

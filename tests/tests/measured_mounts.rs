@@ -138,6 +138,78 @@ fn wrong_board_poses_are_left_out() {
     }
 }
 
+/// A board pose of 0.5 mm and 1 mrad in each coordinate, which each mistake leaves as it is.
+fn with_little_noise(mount: Mount, seed: u64) -> Vec<HandEyePoses> {
+    let mut poses = Robot::new(mount).poses(15, seed);
+    noisy(&mut poses, 1e-3, 5e-4, seed);
+    poses
+}
+
+#[test]
+fn millimetres_and_the_other_mount_are_refused_and_named() {
+    for (mount, other) in [(MOUNTS[0], MOUNTS[1]), (MOUNTS[1], MOUNTS[0])] {
+        for seed in 0..10 {
+            let poses = with_little_noise(mount, 60 + seed);
+            let found = calibrate_hand_eye(mount, &poses).unwrap();
+            assert!(!found.warnings.iter().any(|warning| warning.contains("more than noise makes")));
+            let mut in_millimetres = poses.clone();
+            in_millimetres.iter_mut().for_each(|at| at.base_from_hand.translation.vector *= 1e3);
+            let mut board_in_millimetres = poses.clone();
+            board_in_millimetres.iter_mut().for_each(|at| at.camera_from_board.translation.vector *= 1e3);
+            let what = match mount {
+                Mount::EyeInHand => "the hand carries the camera",
+                Mount::EyeToHand => "the hand carries the board",
+            };
+            let mistakes = [
+                (mount, in_millimetres, "hand's positions are millimetres"),
+                (mount, board_in_millimetres, "board's positions are millimetres"),
+                (other, poses, what),
+            ];
+            for (taken, poses, named) in mistakes {
+                let refused = calibrate_hand_eye(taken, &poses).unwrap_err();
+                assert!(
+                    matches!(&refused, HandEyeError::Misfit { millimeters, degrees, .. } if *millimeters > 50.0 || *degrees > 5.0)
+                        && refused.to_string().contains(named),
+                    "{taken:?} {seed}: {refused}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn more_than_noise_is_warned_of() {
+    for mount in MOUNTS {
+        let robot = Robot::new(mount);
+        for (radians, meters) in [(1e-3, 5e-3), (1.4e-2, 5e-4)] {
+            let mut poses = robot.poses(20, 3);
+            noisy(&mut poses, radians, meters, 3);
+            let found = calibrate_hand_eye(mount, &poses).unwrap();
+            let warned = found.warnings.iter().any(|warning| warning.contains("more than noise makes"));
+            assert!(warned, "{:?} {:?}", found.rms, found.warnings);
+        }
+    }
+}
+
+#[test]
+fn three_poses_that_disagree_ask_for_more() {
+    let mut refusals = 0;
+    for seed in 0..20 {
+        let mut poses = Robot::new(Mount::EyeInHand).poses(3, seed);
+        noisy(&mut poses, 2e-3, 1e-3, seed);
+        match calibrate_hand_eye(Mount::EyeInHand, &poses) {
+            Ok(found) => assert!(found.residuals.iter().all(|residual| residual.used)),
+            Err(HandEyeError::Disagreeing { agree, came: 3 }) => {
+                refusals += 1;
+                let text = HandEyeError::Disagreeing { agree, came: 3 }.to_string();
+                assert!(text.contains(&format!("at least {} more needed", 3 - agree)), "{text}");
+            }
+            Err(other) => panic!("{seed}: {other}"),
+        }
+    }
+    assert!(refusals > 0);
+}
+
 #[test]
 fn motion_that_leaves_the_mount_free_is_refused_with_the_reason() {
     let mut numbers = Numbers(5);

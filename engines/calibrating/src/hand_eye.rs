@@ -19,6 +19,10 @@ const MIN_TURN: f64 = 0.02;
 const DOUBTFUL_TURN: f64 = 0.15;
 /// Board poses further off than this many standard deviations are taken for wrong.
 const WRONG_BEYOND: f64 = 5.0;
+/// Root mean squares above which something else than noise is in the poses, and above which the result is doubtful: metres,
+/// radians (5 and 1 degrees). A board is seen to a millimetre and a few tenths of a degree, and arms repeat better than that.
+const REFUSED_ABOVE: [f64; 2] = [0.05, 0.087_27];
+const DOUBTFUL_ABOVE: [f64; 2] = [0.005, 0.017_45];
 /// Median of the length of a Gaussian vector of three coordinates of standard deviation 1.
 const MAXWELL_MEDIAN: f64 = 1.538_17;
 
@@ -111,6 +115,29 @@ pub enum HandEyeError {
         /// The median difference.
         degrees: f64,
     },
+    /// The best mount leaves the board poses far off.
+    #[error(
+        "the best mount leaves the board off by {millimeters:.0} mm and {degrees:.1} degrees rms: the poses do not belong together (units in metres? camera and board the other way round? frames?){hint}"
+    )]
+    Misfit {
+        /// Root mean square of the distance, millimetres.
+        millimeters: f64,
+        /// Root mean square of the turn, degrees.
+        degrees: f64,
+        /// What would make the poses fit, for people; may be empty.
+        hint: String,
+    },
+    /// Too few poses agree with each other.
+    #[error(
+        "only {agree} of {came} poses agree on a mount: at least {} more needed, 10 to 30 advised",
+        MIN_POSES.saturating_sub(*.agree)
+    )]
+    Disagreeing {
+        /// Poses that agree.
+        agree: usize,
+        /// Poses that came.
+        came: usize,
+    },
     /// The solution is not finite.
     #[error("the poses determine no mount")]
     Undetermined,
@@ -136,11 +163,62 @@ pub(crate) struct Mounts {
 /// # Errors
 /// Too few poses, poses that do not belong together, or motion that leaves a part of the mount free, with the reason.
 pub fn calibrate_hand_eye(mount: Mount, poses: &[HandEyePoses]) -> Result<HandEye, HandEyeError> {
+    let mut found = fitted(mount, poses)?;
+    let [meters, radians] = found.rms;
+    let (millimeters, degrees) = (1e3 * meters, radians.to_degrees());
+    if beyond(found.rms, REFUSED_ABOVE) {
+        let hint = what_would_fit(mount, poses).map(|what| format!("; they fit {what}")).unwrap_or_default();
+        return Err(HandEyeError::Misfit { millimeters, degrees, hint });
+    }
+    if beyond(found.rms, DOUBTFUL_ABOVE) {
+        found.warnings.push(format!(
+            "the board is off by {millimeters:.1} mm and {degrees:.2} degrees rms, more than noise makes: check the board's size, the lens, and that hand and board stood still"
+        ));
+    }
+    Ok(found)
+}
+
+fn beyond(rms: [f64; 2], limits: [f64; 2]) -> bool {
+    rms.iter().zip(limits).any(|(rms, limit)| *rms > limit)
+}
+
+fn fitted(mount: Mount, poses: &[HandEyePoses]) -> Result<HandEye, HandEyeError> {
     let pairs = pairs(mount, poses)?;
     let warnings = judge_motion(mount, &pairs)?;
     let mounts = start::find(&pairs).ok_or(HandEyeError::Undetermined)?;
-    let fitted = Fit::new(&pairs, mounts).ok_or(HandEyeError::Undetermined)?;
-    fitted.result(poses, &pairs, warnings).ok_or(HandEyeError::Undetermined)
+    let fit = Fit::new(&pairs, mounts)?;
+    fit.result(poses, &pairs, warnings).ok_or(HandEyeError::Undetermined)
+}
+
+/// The mistake without which the poses fit: the other mount, or millimetres.
+fn what_would_fit(mount: Mount, poses: &[HandEyePoses]) -> Option<&'static str> {
+    let (other, the_other_way) = match mount {
+        Mount::EyeInHand => (
+            Mount::EyeToHand,
+            "when the camera stands still and the hand carries the board, or the hand's poses are inverted",
+        ),
+        Mount::EyeToHand => (
+            Mount::EyeInHand,
+            "when the hand carries the camera and the board stands still, or the hand's poses are inverted",
+        ),
+    };
+    let scaled = |hand: f64, board: f64| {
+        let mut poses = poses.to_vec();
+        for at in &mut poses {
+            at.base_from_hand.translation.vector *= hand;
+            at.camera_from_board.translation.vector *= board;
+        }
+        poses
+    };
+    let guesses = [
+        (other, scaled(1.0, 1.0), the_other_way),
+        (mount, scaled(1e-3, 1.0), "when the hand's positions are millimetres"),
+        (mount, scaled(1.0, 1e-3), "when the board's positions are millimetres"),
+    ];
+    let fits = |(mount, poses, _): &(Mount, Vec<HandEyePoses>, &str)| {
+        fitted(*mount, poses).is_ok_and(|found| !beyond(found.rms, DOUBTFUL_ABOVE))
+    };
+    guesses.into_iter().find(fits).map(|(_, _, what)| what)
 }
 
 fn pairs(mount: Mount, poses: &[HandEyePoses]) -> Result<Vec<Pair>, HandEyeError> {
@@ -261,13 +339,15 @@ struct Fit {
 }
 
 impl Fit {
-    fn new(pairs: &[Pair], start: Mounts) -> Option<Self> {
+    fn new(pairs: &[Pair], start: Mounts) -> Result<Self, HandEyeError> {
+        let least = |pairs: &[Pair], scatter, start, loss| {
+            minimise(&MountProblem { pairs, scatter }, start, loss, 100).ok_or(HandEyeError::Undetermined)
+        };
         let mut mounts = start;
         let mut scatter = scatter_of(pairs, &mounts);
         // The scatter of turns against that of shifts decides how much each counts; it settles in a few rounds.
         for _ in 0..6 {
-            let problem = MountProblem { pairs, scatter };
-            mounts = minimise(&problem, mounts, Loss::Cauchy { scale: 3.0 }, 100)?.state;
+            mounts = least(pairs, scatter, mounts, Loss::Cauchy { scale: 3.0 })?.state;
             scatter = scatter_of(pairs, &mounts);
         }
         let agrees = |pair: &Pair| {
@@ -277,17 +357,18 @@ impl Fit {
         let used: Vec<bool> = pairs.iter().map(agrees).collect();
         let kept: Vec<Pair> =
             pairs.iter().zip(&used).filter(|(_, used)| **used).map(|(pair, _)| *pair).collect();
-        let mut solution = minimise(&MountProblem { pairs: &kept, scatter }, mounts, Loss::Squares, 100)?;
+        if kept.len() < MIN_POSES {
+            return Err(HandEyeError::Disagreeing { agree: kept.len(), came: pairs.len() });
+        }
+        let mut solution = least(&kept, scatter, mounts, Loss::Squares)?;
         // Among those that agree the mean square says more than the median.
         for _ in 0..4 {
-            let scatter = spread_of(&kept, &solution.state);
-            solution = minimise(&MountProblem { pairs: &kept, scatter }, solution.state, Loss::Squares, 100)?;
+            solution = least(&kept, spread_of(&kept, &solution.state), solution.state, Loss::Squares)?;
         }
-        let free = (6 * kept.len()).checked_sub(12).filter(|free| *free > 0)?;
-        let variance = solution.cost / free as f64;
-        let covariance = solution.covariance?;
+        let variance = solution.cost / (6 * kept.len() - 12) as f64;
+        let covariance = solution.covariance.ok_or(HandEyeError::Undetermined)?;
         let deviations = std::array::from_fn(|index| (variance * covariance[(index, index)]).sqrt());
-        Some(Self { mounts: solution.state, used, deviations })
+        Ok(Self { mounts: solution.state, used, deviations })
     }
 
     fn result(self, poses: &[HandEyePoses], pairs: &[Pair], mut warnings: Vec<String>) -> Option<HandEye> {

@@ -22,7 +22,7 @@ pub use hand_eye::{HandEye, HandEyeError, HandEyePoses, Mount, PoseResidual, cal
 pub use intrinsics::{
     IntrinsicsError, LensKind, LossKind, MeasuredCamera, MeasuredView, Parameter, calibrate_intrinsics,
 };
-pub use nalgebra::{Isometry3, Point3};
+pub use nalgebra::{Isometry3, Point3, Quaternion, UnitQuaternion};
 pub use pose::{BoardPose, board_pose};
 pub use poses::{NamedPose, PosesError, read_poses};
 

@@ -2,6 +2,7 @@
 
 mod build;
 mod calibrate;
+mod camera_file;
 mod dataset;
 mod doctor;
 mod engine;

@@ -26,7 +26,8 @@ use crate::tf::{Buffer, TfError};
 const KEEP: Duration = Duration::from_secs(5);
 /// A hand that turns or goes further than this around an image was moving: rad, m.
 const STILL: [f64; 2] = [2e-3, 1e-3];
-/// Over this time after the image.
+/// From so long before the image's stamp, which may be the end of its exposure, and from it for so long.
+const STILL_BEFORE: Duration = Duration::from_millis(100);
 const STILL_FOR: Duration = Duration::from_millis(200);
 /// The file of the hand's poses.
 const POSES: &str = "robot.csv";
@@ -125,6 +126,12 @@ pub fn run(ros: &mut RosNode, stop: &Stop) -> Result<()> {
     let seconds = |name| ros.parameters.number(name).map(Duration::from_secs_f64);
     let (interval, timeout) = (seconds("interval_secs")?, seconds("timeout_secs")?);
     let hand = Hand::of_parameters(ros)?;
+    if hand.is_some() && folder.join(POSES).exists() {
+        return Err(ros
+            .parameters
+            .refuse("folder", "a folder without robot.csv, of an earlier session")
+            .into());
+    }
     let newest = subscribe(ros)?;
     ros.all_topics_are_named()?;
     ros.logger.info(format!("ready: {count} picture(s) of {} to {}", ros.resolve("image"), folder.display()));
@@ -195,7 +202,7 @@ impl Hand {
         self.frames.borrow().target_from_source(&self.base, &self.hand, stamp)
     }
 
-    /// The hand in the base at a stamp, when it stands still from then on; else why there is none. Transforms that are on their
+    /// The hand in the base at a stamp, when it stands still around it; else why there is none. Transforms that are on their
     /// way are waited for.
     fn at_rest(
         &self,
@@ -203,14 +210,17 @@ impl Hand {
         stop: &Stop,
         stamp: Stamp,
     ) -> Result<Result<Isometry3<f64>, String>> {
-        let after = later(stamp, STILL_FOR);
+        let times = [earlier(stamp, STILL_BEFORE), later(stamp, STILL_FOR)];
         let end = Instant::now() + KEEP;
         loop {
-            let (now, later) = (self.at(stamp), self.at(after));
-            let error = match (now, later) {
-                (Ok(now), Ok(later)) => {
-                    let turn = now.rotation.angle_to(&later.rotation);
-                    let shift = (now.translation.vector - later.translation.vector).norm();
+            let [before, after] = times.map(|time| self.at(time));
+            let error = match (before, self.at(stamp), after) {
+                (Ok(before), Ok(now), Ok(after)) => {
+                    let moves = [before, after].map(|other| {
+                        let shift = (now.translation.vector - other.translation.vector).norm();
+                        [now.rotation.angle_to(&other.rotation), shift]
+                    });
+                    let [turn, shift] = [0, 1].map(|which| moves[0][which].max(moves[1][which]));
                     let moved = turn > STILL[0] || shift > STILL[1];
                     let reason = || {
                         format!(
@@ -221,7 +231,7 @@ impl Hand {
                     };
                     return Ok(if moved { Err(reason()) } else { Ok(now) });
                 }
-                (Err(error), _) | (_, Err(error)) => error,
+                (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => error,
             };
             if stop.is_set() || Instant::now() > end {
                 return Ok(Err(error.to_string()));
@@ -235,6 +245,14 @@ fn later(stamp: Stamp, time: Duration) -> Stamp {
     let nanoseconds = u64::from(stamp.nanosec) + time.as_nanos() as u64;
     let seconds = i32::try_from(nanoseconds / 1_000_000_000).unwrap_or(i32::MAX);
     Stamp { sec: stamp.sec.saturating_add(seconds), nanosec: (nanoseconds % 1_000_000_000) as u32 }
+}
+
+/// Not before the clock's start.
+fn earlier(stamp: Stamp, time: Duration) -> Stamp {
+    let nanoseconds =
+        i64::from(stamp.sec) * 1_000_000_000 + i64::from(stamp.nanosec) - time.as_nanos() as i64;
+    let nanoseconds = nanoseconds.max(0);
+    Stamp { sec: (nanoseconds / 1_000_000_000) as i32, nanosec: (nanoseconds % 1_000_000_000) as u32 }
 }
 
 /// Adds a pose to the file of poses, as `pixio calibrate hand-eye --robot` reads them.

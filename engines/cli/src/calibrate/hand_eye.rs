@@ -5,20 +5,22 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use calibrating::{
-    Board, HandEye, HandEyePoses, Isometry3, Mount, NamedPose, board_pose, calibrate_hand_eye, read_poses,
+    Board, HandEye, HandEyePoses, Isometry3, Mount, NamedPose, Quaternion, UnitQuaternion, board_pose,
+    calibrate_hand_eye, read_poses,
 };
-use calibration::read_camera_info_yaml;
 use clap::ValueEnum;
 use serde_json::json;
 
 use super::boards::{self, Boards};
 use super::live;
+use crate::camera_file;
+use crate::infer::sources::PICTURES;
 
 /// Measure where the camera is mounted, from poses of the robot's hand and of a board that the camera sees
 ///
 /// Take 10 to 30 poses with the hand turned by 30 degrees and more about different axes. The hand's poses come from a CSV file, or
 /// from /tf while pictures are recorded from a topic; board poses from pictures (with the camera's calibration) or from a CSV file.
-/// Writes a URDF joint and the command of the static transform.
+/// Writes a URDF joint and the command of the static transform, of the optical frame or of the link that a driver hangs it on.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// What carries the camera
@@ -33,18 +35,24 @@ pub struct Arguments {
     /// Pictures of the board, named like the robot's poses (with or without ending), or folders of them
     #[arg(long, value_name = "IMAGE", num_args = 1.., requires = "camera", requires = "board", required_unless_present_any = ["board_poses", "topic"], conflicts_with = "topic")]
     images: Vec<PathBuf>,
-    /// The camera's calibration (ROS camera_info YAML)
+    /// The camera's calibration (ROS camera_info YAML, or Kalibr's camchain of one camera)
     #[arg(long, value_name = "YAML")]
     camera: Option<PathBuf>,
     /// The board, as in `pixio calibrate intrinsics`
     #[arg(long, value_name = "BOARD")]
     board: Option<Board>,
-    /// Link that the camera is fixed to: the hand's, or the base's
-    #[arg(long, value_name = "LINK")]
-    parent: String,
+    /// Link that the camera is fixed to: the hand's, or the base's; with --topic it is --hand-frame or --base-frame
+    #[arg(long, value_name = "LINK", required_unless_present = "topic")]
+    parent: Option<String>,
     /// The camera's optical frame
     #[arg(long, value_name = "FRAME")]
     child: String,
+    /// Link to mount instead of the optical frame, where a driver already publishes LINK -> optical frame
+    #[arg(long, value_name = "LINK", requires = "link_from_optical")]
+    camera_link: Option<String>,
+    /// The optical frame in --camera-link, as `ros2 run tf2_ros tf2_echo LINK OPTICAL` tells it: metres, quaternion
+    #[arg(long, value_name = "X,Y,Z,QX,QY,QZ,QW", value_parser = parse_pose, allow_hyphen_values = true, requires = "camera_link")]
+    link_from_optical: Option<Isometry3<f64>>,
     /// URDF file to write: the joint alone, to be pasted or included
     #[arg(long, value_name = "URDF")]
     out: PathBuf,
@@ -74,26 +82,54 @@ enum MountArgument {
 /// # Errors
 /// When files are refused, the poses do not belong together, or the motion leaves the mount free.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    for (what, name) in [("--parent", &arguments.parent), ("--child", &arguments.child)] {
-        check_frame(what, name)?;
-    }
+    let parent = arguments.parent()?;
+    check_frame("--parent", parent)?;
+    check_frame("--child", &arguments.child)?;
+    arguments.camera_link.iter().try_for_each(|link| check_frame("--camera-link", link))?;
     let (robot, images) = arguments.sources()?;
     let poses = joined(&robot, read_poses(&robot)?, arguments.board_poses(&images)?)?;
-    let mount = match arguments.mount {
-        MountArgument::EyeInHand => Mount::EyeInHand,
-        MountArgument::EyeToHand => Mount::EyeToHand,
-    };
-    let found = calibrate_hand_eye(mount, &poses)?;
+    let found = calibrate_hand_eye(arguments.mount.into(), &poses)?;
     print(&found);
-    let joint = urdf_joint(&found.parent_from_camera, &arguments.parent, &arguments.child);
+    let (child, parent_from_child) = arguments.mounted(&found);
+    let joint = urdf_joint(&parent_from_child, parent, child);
     std::fs::write(&arguments.out, &joint).with_context(|| arguments.out.display().to_string())?;
     if let Some(path) = &arguments.report {
         let text = serde_json::to_string_pretty(&report(&found))?;
         std::fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
     }
-    println!("written    {}", arguments.out.display());
-    println!("\n{}", static_transform(&found.parent_from_camera, &arguments.parent, &arguments.child));
+    println!("written    {}, {parent} -> {child}", arguments.out.display());
+    if arguments.camera_link.is_none() {
+        println!(
+            "note       a driver that publishes a camera link -> {child} gives {child} its parent already, and a frame has one: mount \
+             the driver's root link then, by --camera-link and --link-from-optical"
+        );
+    }
+    println!("\n{}", static_transform(&parent_from_child, parent, child));
     Ok(ExitCode::SUCCESS)
+}
+
+impl From<MountArgument> for Mount {
+    fn from(argument: MountArgument) -> Self {
+        match argument {
+            MountArgument::EyeInHand => Self::EyeInHand,
+            MountArgument::EyeToHand => Self::EyeToHand,
+        }
+    }
+}
+
+/// A pose of seven numbers with commas between them.
+fn parse_pose(text: &str) -> Result<Isometry3<f64>, String> {
+    let expected =
+        || format!("expected 7 numbers x,y,z,qx,qy,qz,qw and a quaternion of length 1, got {text:?}");
+    let numbers = text.split(',').map(|number| number.trim().parse().map_err(|_| expected()));
+    let numbers: Vec<f64> = numbers.collect::<Result<_, _>>()?;
+    let [x, y, z, qx, qy, qz, qw]: [f64; 7] = numbers.try_into().map_err(|_| expected())?;
+    let turn = Quaternion::new(qw, qx, qy, qz);
+    let unit = (turn.norm() - 1.0).abs() < 1e-2;
+    if !unit || [x, y, z].iter().any(|value: &f64| !value.is_finite()) {
+        return Err(expected());
+    }
+    Ok(Isometry3::from_parts([x, y, z].into(), UnitQuaternion::from_quaternion(turn)))
 }
 
 /// Names go into XML and into a shell command, so only what frames are made of is let through.
@@ -106,6 +142,34 @@ fn check_frame(what: &str, name: &str) -> Result<()> {
 }
 
 impl Arguments {
+    /// The link whose pose was measured with the hand: what --topic takes from /tf, else what --parent says.
+    fn parent(&self) -> Result<&str> {
+        let (frame, option) = match self.mount {
+            MountArgument::EyeInHand => (&self.hand_frame, "--hand-frame"),
+            MountArgument::EyeToHand => (&self.base_frame, "--base-frame"),
+        };
+        match (&self.parent, frame) {
+            (Some(parent), Some(frame)) if parent != frame => bail!(
+                "--parent: expected {frame}, which {option} names and in which the camera is measured, got {parent}: the joint would be \
+                 off by the transform between them"
+            ),
+            (_, Some(name)) | (Some(name), None) => Ok(name),
+            (None, None) => {
+                bail!("--topic: expected --hand-frame and --base-frame too, whose transform /tf tells")
+            }
+        }
+    }
+
+    /// What the joint places: the optical frame, or the link that carries it.
+    fn mounted(&self, found: &HandEye) -> (&str, Isometry3<f64>) {
+        match (&self.camera_link, &self.link_from_optical) {
+            (Some(link), Some(link_from_optical)) => {
+                (link, found.parent_from_camera * link_from_optical.inverse())
+            }
+            _ => (&self.child, found.parent_from_camera),
+        }
+    }
+
     /// The file of the hand's poses, and the pictures; from a topic both are recorded now.
     fn sources(&self) -> Result<(PathBuf, Vec<PathBuf>)> {
         if let Some(robot) = &self.robot {
@@ -129,8 +193,7 @@ impl Arguments {
         let (Some(camera), Some(board)) = (&self.camera, &self.board) else {
             bail!("expected --board-poses, or --images with --camera and --board");
         };
-        let model =
-            read_camera_info_yaml(camera)?.info.raw().with_context(|| camera.display().to_string())?;
+        let model = camera_file::read(camera)?.raw().with_context(|| camera.display().to_string())?;
         let Boards { size, views } = boards::find(images, board)?;
         if size != model.size() {
             bail!("{}: expected the pictures' size {size}, got {}", camera.display(), model.size());
@@ -149,9 +212,8 @@ impl Arguments {
 /// The poses that have a name in common, a picture's with or without its ending.
 fn joined(path: &Path, robot: Vec<NamedPose>, boards: Vec<NamedPose>) -> Result<Vec<HandEyePoses>> {
     let (robots, seen) = (robot.len(), boards.len());
-    let stem = |name: &str| Path::new(name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let pair = |(name, base_from_hand): NamedPose| {
-        let same = |board: &&NamedPose| board.0 == name || stem(&board.0).as_ref() == Some(&name);
+        let same = |board: &&NamedPose| board.0 == name || without_ending(&board.0) == name;
         let camera_from_board = boards.iter().find(same)?.1;
         Some(HandEyePoses { name, base_from_hand, camera_from_board })
     };
@@ -161,6 +223,12 @@ fn joined(path: &Path, robot: Vec<NamedPose>, boards: Vec<NamedPose>) -> Result<
     }
     println!("poses      {} in common ({robots} of the robot, {seen} of the board)", poses.len());
     Ok(poses)
+}
+
+/// A picture's name without its ending; any other as it is, `12.345` too.
+fn without_ending(name: &str) -> &str {
+    let picture = |ending: &str| PICTURES.contains(&ending.to_lowercase().as_str());
+    name.rsplit_once('.').filter(|(_, ending)| picture(ending)).map_or(name, |(stem, _)| stem)
 }
 
 fn print(found: &HandEye) {

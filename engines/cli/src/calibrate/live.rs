@@ -28,9 +28,18 @@ impl Arguments {
     /// `parameters` of the node come on top, by name and value.
     ///
     /// # Errors
-    /// When the node is not there or ends badly.
+    /// When the node is not there or ends badly, or poses of an earlier session are in the folder.
     pub fn record(&self, parameters: &[(&str, &str)]) -> Result<Option<PathBuf>> {
         let (Some(topic), Some(folder)) = (&self.topic, &self.frames_folder) else { return Ok(None) };
+        let poses = folder.join("robot.csv");
+        if !parameters.is_empty() && poses.exists() {
+            bail!(
+                "--frames-folder: expected a folder without poses of an earlier session, got {0} with robot.csv; to work out the mount from \
+                 those: --robot {1} --images {0} instead of --topic",
+                folder.display(),
+                poses.display()
+            );
+        }
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let node = node()?;
         eprintln!(

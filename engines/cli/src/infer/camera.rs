@@ -24,7 +24,7 @@ impl Camera {
     /// A calibration that is refused, or an angle that no pinhole has.
     pub fn of(arguments: &Arguments) -> Result<Self> {
         if let Some(path) = &arguments.camera {
-            let info = calibration::read_camera_info_yaml(path)?.info;
+            let info = crate::camera_file::read(path)?;
             return Ok(Self::Calibrated(path.clone(), Box::new(info)));
         }
         let Some(degrees) = arguments.field_of_view else { return Ok(Self::Unknown) };

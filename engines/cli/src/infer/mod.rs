@@ -72,7 +72,7 @@ pub struct Arguments {
     /// Use every Nth frame of a video
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     every: u32,
-    /// The camera's calibration (ROS camera_info YAML): its distortion is taken out first, and points need it
+    /// The camera's calibration (ROS camera_info YAML, or Kalibr's camchain of one camera): its distortion is taken out first, and points need it
     #[arg(long, value_name = "YAML", conflicts_with = "field_of_view")]
     camera: Option<PathBuf>,
     /// Horizontal field of view in degrees to assume for the points when there is no calibration

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-const PICTURES: [&str; 3] = ["jpg", "jpeg", "png"];
+/// Endings of pictures.
+pub const PICTURES: [&str; 3] = ["jpg", "jpeg", "png"];
 const VIDEOS: [&str; 7] = ["mp4", "mov", "mkv", "webm", "avi", "m4v", "gif"];
 
 /// One file to run.

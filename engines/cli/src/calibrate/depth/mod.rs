@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use calibration::{CameraInfo, CameraModel, RectifyMap, read_camera_info_yaml};
+use calibration::{CameraInfo, CameraModel, RectifyMap};
 use clap::ValueEnum;
 use network::Bundle;
 use network::manifest::DepthCalibration;
@@ -38,7 +38,7 @@ pub struct Arguments {
     camera_name: String,
     #[command(flatten)]
     reference: Reference,
-    /// The camera's calibration (ROS camera_info YAML)
+    /// The camera's calibration (ROS camera_info YAML, or Kalibr's camchain of one camera)
     #[arg(long, value_name = "YAML")]
     camera: Option<PathBuf>,
     /// What is fitted
@@ -121,7 +121,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 impl Arguments {
     fn camera_model(&self) -> Result<Option<Camera>> {
         let Some(path) = &self.camera else { return Ok(None) };
-        let info = read_camera_info_yaml(path)?.info;
+        let info = crate::camera_file::read(path)?;
         Ok(Some(Camera::of(&info).with_context(|| path.display().to_string())?))
     }
 }
