@@ -13,6 +13,7 @@ from conftest import CAMERA, NETWORK, camera_info, depth_array, image, pixels
 
 def relative(bundle, folder):
     """The same model with a head whose numbers have no scale."""
+    folder.mkdir(exist_ok=True)
     copy = folder / "relative"
     subprocess.run(["cp", "-r", bundle, copy], check=True)
     manifest = copy / "model.toml"
@@ -34,13 +35,17 @@ class Camera:
         self.image = peer.publisher("/image", Image)
         self.reference = peer.publisher("/reference/depth", Image)
 
+    def refer(self, reference, frame="front_optical", late_ms=0):
+        """Publishes a reference that is stamped so long after the image of this second."""
+        message = Image(height=reference.shape[0], width=reference.shape[1], encoding="32FC1", data=reference.astype("<f4").tobytes())
+        message.step = 4 * message.width
+        message.header.stamp.sec, message.header.stamp.nanosec, message.header.frame_id = self.sec, 1_000_000 * late_ms, frame
+        self.reference.publish(message)
+
     def send(self, reference=None):
         self.sec += 1
         if reference is not None:
-            message = Image(height=reference.shape[0], width=reference.shape[1], encoding="32FC1", data=reference.astype("<f4").tobytes())
-            message.step = 4 * message.width
-            message.header.stamp.sec = self.sec
-            self.reference.publish(message)
+            self.refer(reference)
             self.peer.spin(0.2)
         self.info.publish(camera_info(self.sec))
         self.image.publish(image(self.sec, pixels()))
@@ -100,12 +105,14 @@ def test_an_anchor_gives_metres_from_a_reference_and_none_without(start, peer, b
     raw = camera.depths()[-1]
     node.stop()
     before = len(camera.depths())
-    start("perception_node", {"bundle": relative(bundle, tmp_path), "scale": "anchored"})
+    node = start("perception_node", {"bundle": relative(bundle, tmp_path), "scale": "anchored"})
     camera.send_until(lambda: camera.told() and camera.told()[-1]["mode"] == "anchored", "scale")
     assert not camera.told()[-1]["metric"] and "no metres are claimed" in camera.told()[-1]["reason"]
     assert len(camera.depths()) == before
     # What the network's pixels show, at the size of the camera's image.
-    truth = 3.0 * raw + 0.5
+    # The random head says nearly one depth; the truth spreads from 1.5 to 3.5 m, or nothing would tell scale and shift apart.
+    low, high = np.nanmin(raw), np.nanmax(raw)
+    truth = 1.5 + 2.0 * (raw - low) / (high - low)
     (width, height), (columns, rows) = CAMERA, NETWORK
     scale = max(columns / width, rows / height)
     nearest = lambda count, kept: np.round((np.arange(count) + 0.5) * scale - 0.5 - (round(count * scale) - kept) // 2).astype(int)
@@ -116,8 +123,39 @@ def test_an_anchor_gives_metres_from_a_reference_and_none_without(start, peer, b
     reference = np.nan_to_num(reference)
     reference[::7] = 0.0
     reference[:, ::3] *= 1.8
+    # Of another frame, or stamped far from every image: no reference, and it is said.
+    for wrong, words in (({"frame": "depth_optical"}, "reference/depth: frame_id: expected the image's"),
+                         ({"late_ms": 400}, "the nearest is 400 ms from an image")):
+        for _ in range(20):
+            camera.send()
+            peer.spin(0.2)
+            camera.refer(reference, **wrong)
+            peer.spin(0.2)
+            camera.send()
+            peer.spin(0.2)
+            if words in node.output():
+                break
+        assert words in node.output()
+    assert len(camera.depths()) == before
     camera.send_until(lambda: len(camera.depths()) > before, "anchored depth", reference)
     known = np.isfinite(truth)
     error = np.abs(camera.depths()[-1][known] / truth[known] - 1)
     assert error.max() < 0.01, error.max()
     assert camera.told()[-1]["metric"]
+    # A reference that comes after its image serves the next one, which comes too soon for the last scale to be too old.
+    node.stop()
+    before = len(camera.depths())
+    start("perception_node", {"bundle": relative(bundle, tmp_path / "again"), "scale": "anchored"})
+
+    def late():
+        camera.send()
+        peer.spin(0.3)
+        camera.refer(reference, late_ms=30)
+        peer.spin(0.2)
+        camera.image.publish(image(camera.sec, pixels(), nanosec=500_000_000))
+        peer.spin(0.3)
+        return len(camera.depths()) > before
+
+    peer.spin_until(late, "depth anchored to the image before")
+    error = np.abs(camera.depths()[-1][known] / truth[known] - 1)
+    assert error.max() < 0.01, error.max()

@@ -136,6 +136,19 @@ impl CameraView {
         }
     }
 
+    /// Stamps of the last frames, of which a reference may still tell an anchor ([`CameraView::recall`]).
+    pub fn remembered(&self) -> impl Iterator<Item = Stamp> + '_ {
+        self.anchoring.iter().flat_map(Anchoring::remembered)
+    }
+
+    /// Tells an anchor what a reference that came late knows of the frame of a stamp, one of [`CameraView::remembered`].
+    pub fn recall(&mut self, stamp: Stamp, known: &[Known]) {
+        let geometry = self.preprocessing.geometry();
+        if let Some(anchoring) = &mut self.anchoring {
+            anchoring.recall(stamp, known, geometry);
+        }
+    }
+
     /// Whether the last frame had a scale, where an anchor gives it.
     pub fn anchor_state(&self) -> Option<AnchorState> {
         self.anchoring.as_ref().map(Anchoring::state)

@@ -79,20 +79,8 @@ pub enum JointError {
         /// How many numbers.
         came: usize,
     },
-    /// A number that is none.
-    #[error("joint_states stamped {stamp}: joint {joint}: expected a finite {quantity}, got {came}")]
-    NotFinite {
-        /// The message's stamp.
-        stamp: Stamp,
-        /// Of what.
-        quantity: Quantity,
-        /// The joint.
-        joint: String,
-        /// What came.
-        came: String,
-    },
     /// No message told of a joint.
-    #[error("joint {joint}: no joint_states message has told of its {quantity}")]
+    #[error("joint {joint}: no joint_states message has told of its {quantity} (NaN tells nothing)")]
     Unknown {
         /// Of what.
         quantity: Quantity,
@@ -146,10 +134,11 @@ impl JointHistory {
         Self { quantity, joints: BTreeMap::new(), widest_gap }
     }
 
-    /// Takes a message. A stamp older than all that is kept means that the clock jumped back: that joint starts anew.
+    /// Takes a message. A stamp older than all that is kept means that the clock jumped back: that joint starts anew. A number that
+    /// is not finite, as broadcasters fill in for a joint without that interface, is no number of its joint; the others count.
     ///
     /// # Errors
-    /// When it has no positions for its names, or one that is not finite; nothing of it is then taken.
+    /// When it has no positions for its names; nothing of it is then taken.
     pub fn insert(&mut self, message: &JointState) -> Result<(), JointError> {
         let stamp = convert::stamp(&message.header.stamp);
         let quantity = self.quantity;
@@ -157,12 +146,8 @@ impl JointHistory {
         if names != came {
             return Err(JointError::Count { stamp, quantity, names, came });
         }
-        let told = || message.name.iter().zip(quantity.of(message));
-        if let Some((joint, came)) = told().find(|(_, number)| !number.is_finite()) {
-            let (joint, came) = (joint.clone(), came.to_string());
-            return Err(JointError::NotFinite { stamp, quantity, joint, came });
-        }
-        for (joint, position) in told() {
+        let told = message.name.iter().zip(quantity.of(message));
+        for (joint, position) in told.filter(|(_, number)| number.is_finite()) {
             let samples = self.joints.entry(joint.clone()).or_default();
             let older = |than: Stamp| than.nanoseconds() - KEEP.as_nanos() as i64;
             if samples.back().is_some_and(|(newest, _)| stamp.nanoseconds() < older(*newest)) {
@@ -370,14 +355,16 @@ mod tests {
     }
 
     #[test]
-    fn broken_messages_are_refused_whole() {
+    fn broken_messages_are_refused_whole_and_joints_without_a_number_left_out() {
         let mut history = JointHistory::new(Duration::from_millis(200));
         let mut short = state(1, 0, &[("a", 0.0), ("b", 0.0)]);
         short.position.pop();
         let said = history.insert(&short).unwrap_err().to_string();
         assert!(said.contains("2 names, got 1"), "{said}");
-        let said = history.insert(&state(1, 0, &[("a", 0.0), ("b", f64::NAN)])).unwrap_err().to_string();
-        assert!(said.contains("joint b") && said.contains("NaN"), "{said}");
         assert!(history.position("a", stamp(1, 0), false).is_err());
+        history.insert(&state(1, 0, &[("a", 0.5), ("wheel", f64::NAN)])).unwrap();
+        assert_eq!(history.position("a", stamp(1, 0), false), Ok(0.5));
+        let said = history.position("wheel", stamp(1, 0), false).unwrap_err().to_string();
+        assert!(said.contains("wheel") && said.contains("NaN tells nothing"), "{said}");
     }
 }

@@ -27,7 +27,24 @@ impl Default for AnchorOptions {
 pub struct Anchor {
     options: AnchorOptions,
     last: Option<(Stamp, AffineFit)>,
-    refused: Option<FitError>,
+    /// Why references since then gave no scale.
+    refused: Option<AnchorError>,
+}
+
+/// Why a reference gave no scale.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum AnchorError {
+    /// No scale fits it.
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    /// The best scale is too far off.
+    #[error("the depth is off by {:.0} % after the best scale, expected at most {:.0} %", 100.0 * .residual, 100.0 * .allowed)]
+    TooFarOff {
+        /// Median of `|error| / depth`.
+        residual: f64,
+        /// What is believed.
+        allowed: f64,
+    },
 }
 
 /// Whether there is a scale for an image.
@@ -47,15 +64,23 @@ pub enum Unanchored {
     NoReference,
     /// References came, none gave a scale.
     #[error("no usable metric reference yet: {0}; depth is relative, no metres are claimed")]
-    Refused(FitError),
+    Refused(AnchorError),
     /// The last good reference is too old.
     #[error(
-        "the last metric reference is {seconds:.1} s from this image, more than allowed: depth is relative, no metres are claimed"
+        "the last good metric reference is {seconds:.1} s from this image, more than allowed{}: depth is relative, no metres are claimed",
+        since(.refused.as_ref())
     )]
     Stale {
         /// Time between them.
         seconds: f64,
+        /// Why references since then gave no scale, if some came.
+        refused: Option<AnchorError>,
     },
+}
+
+/// What came after the last good reference, in words.
+fn since(refused: Option<&AnchorError>) -> String {
+    refused.map_or(String::new(), |why| format!("; since then: {why}"))
 }
 
 impl Anchor {
@@ -69,12 +94,11 @@ impl Anchor {
     ///
     /// # Errors
     /// Why these samples give no scale.
-    pub fn observe(&mut self, stamp: Stamp, samples: &[Sample]) -> Result<AffineFit, FitError> {
-        let found = fit(samples, self.options.fit).and_then(|found| {
-            let believed = found.residual <= self.options.max_residual;
-            believed
-                .then_some(found)
-                .ok_or(FitError::Disagree { agreeing: found.agreeing, samples: found.samples })
+    pub fn observe(&mut self, stamp: Stamp, samples: &[Sample]) -> Result<AffineFit, AnchorError> {
+        let allowed = self.options.max_residual;
+        let found = fit(samples, self.options.fit).map_err(AnchorError::from).and_then(|found| {
+            let believed = found.residual <= allowed;
+            believed.then_some(found).ok_or(AnchorError::TooFarOff { residual: found.residual, allowed })
         });
         match found {
             Ok(found) => (self.last, self.refused) = (Some((stamp, found)), None),
@@ -92,7 +116,7 @@ impl Anchor {
         };
         let seconds = stamp.nanoseconds().abs_diff(seen.nanoseconds()) as f64 * 1e-9;
         if seconds > self.options.max_age.as_secs_f64() {
-            return AnchorState::Unanchored(Unanchored::Stale { seconds });
+            return AnchorState::Unanchored(Unanchored::Stale { seconds, refused: self.refused });
         }
         AnchorState::Anchored(found)
     }
@@ -132,7 +156,9 @@ mod tests {
         assert!(unanchored(&anchor, 5).contains("at least 8 samples"));
         anchor.observe(stamp(5), &samples(2.0, 0)).unwrap();
         assert!(matches!(anchor.at(stamp(6)), AnchorState::Anchored(_)));
-        assert!(unanchored(&anchor, 9).contains("4.0 s"));
+        assert!(unanchored(&anchor, 9).contains("4.0 s") && !unanchored(&anchor, 9).contains("since then"));
+        assert!(anchor.observe(stamp(9), &samples(2.0, 0)[..3]).is_err());
+        assert!(unanchored(&anchor, 9).contains("since then: expected at least 8 samples"));
         assert!(unanchored(&anchor, 1).contains("4.0 s"));
         anchor.clear();
         assert_eq!(anchor.at(stamp(5)), AnchorState::Unanchored(Unanchored::NoReference));

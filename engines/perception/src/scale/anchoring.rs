@@ -1,5 +1,7 @@
 //! One camera's anchor at work: what a reference says of the frame in hand becomes that frame's scale.
 
+use std::collections::VecDeque;
+
 use super::{Affine, Anchor, AnchorOptions, AnchorState, RelativeDepth, Sample, Unanchored};
 use crate::frame::Stamp;
 use crate::geometry::ImageGeometry;
@@ -13,24 +15,42 @@ pub struct Known {
     pub meters: f64,
 }
 
-/// An anchor, the frame in hand, and what is known of it.
+/// Frames that a late reference can still speak of.
+const REMEMBERED: usize = 4;
+
+/// An anchor, the frame in hand, what is known of it, and what the head said of the frames before.
 #[derive(Clone, Debug)]
 pub(crate) struct Anchoring {
     anchor: Anchor,
     stamp: Stamp,
     known: Vec<Known>,
     state: AnchorState,
+    /// The head's numbers of the last frames, newest last.
+    remembered: VecDeque<(Stamp, Vec<f32>)>,
 }
 
 impl Anchoring {
     pub(crate) fn new(options: AnchorOptions) -> Self {
         let state = AnchorState::Unanchored(Unanchored::NoReference);
-        Self { anchor: Anchor::new(options), stamp: Stamp::default(), known: Vec::new(), state }
+        let (anchor, remembered) = (Anchor::new(options), VecDeque::with_capacity(REMEMBERED));
+        Self { anchor, stamp: Stamp::default(), known: Vec::new(), state, remembered }
     }
 
     /// Tells of the frame that comes next; nothing known of it leaves the last scale in place while it is fresh.
     pub(crate) fn expect(&mut self, stamp: Stamp, known: Vec<Known>) {
         (self.stamp, self.known) = (stamp, known);
+    }
+
+    /// Stamps of the frames that are still remembered.
+    pub(crate) fn remembered(&self) -> impl Iterator<Item = Stamp> + '_ {
+        self.remembered.iter().map(|(stamp, _)| *stamp)
+    }
+
+    /// Takes what a reference that came late knows of a remembered frame.
+    pub(crate) fn recall(&mut self, stamp: Stamp, known: &[Known], geometry: &ImageGeometry) {
+        let Some((_, values)) = self.remembered.iter().find(|(of, _)| *of == stamp) else { return };
+        // A reference that gives no scale shows in the state once the last good one is too old.
+        let _ = self.anchor.observe(stamp, &samples(known, values, geometry));
     }
 
     pub(crate) fn state(&self) -> AnchorState {
@@ -39,6 +59,7 @@ impl Anchoring {
 
     pub(crate) fn clear(&mut self) {
         self.anchor.clear();
+        self.remembered.clear();
         self.state = AnchorState::Unanchored(Unanchored::NoReference);
     }
 
@@ -50,11 +71,21 @@ impl Anchoring {
             // A reference that gives no scale shows in the state once the last good one is too old.
             let _ = self.anchor.observe(self.stamp, &samples);
         }
+        self.remember(depth.values());
         self.state = self.anchor.at(self.stamp);
         match self.state {
             AnchorState::Anchored(found) => Some(found.affine),
             AnchorState::Unanchored(_) => None,
         }
+    }
+
+    fn remember(&mut self, values: &[f32]) {
+        let full = self.remembered.len() == REMEMBERED;
+        let mut kept =
+            full.then(|| self.remembered.pop_front()).flatten().map_or(Vec::new(), |(_, kept)| kept);
+        kept.clear();
+        kept.extend_from_slice(values);
+        self.remembered.push_back((self.stamp, kept));
     }
 }
 
@@ -155,7 +186,7 @@ mod tests {
         };
         let reference: Vec<Known> =
             (0..raw.len()).step_by(7).filter(|i| raw[*i].is_finite()).map(known).collect();
-        view.expect(at(2), reference);
+        view.expect(at(2), reference.clone());
         assert!(close(&run(&mut pipeline, &mut view).unwrap(), &raw, truth));
         view.expect(at(3), Vec::new());
         assert!(run(&mut pipeline, &mut view).is_ok());
@@ -165,5 +196,13 @@ mod tests {
         view.clear_anchor();
         view.expect(at(2), Vec::new());
         assert!(run(&mut pipeline, &mut view).is_err());
+        // What a reference says of that frame later serves the next one; of a frame that is not remembered it says nothing.
+        assert_eq!(view.remembered().collect::<Vec<_>>(), [at(2)]);
+        view.recall(at(1), &reference);
+        view.expect(at(3), Vec::new());
+        assert!(run(&mut pipeline, &mut view).is_err());
+        view.recall(at(2), &reference);
+        view.expect(at(3), Vec::new());
+        assert!(close(&run(&mut pipeline, &mut view).unwrap(), &raw, truth));
     }
 }

@@ -13,6 +13,11 @@ const NORMAL_MEDIAN: f64 = 0.674_49;
 const MIN_AGREEING: f64 = 0.5;
 /// Relative error beyond which nothing agrees, whatever the median says.
 const MAX_RELATIVE: f64 = 0.25;
+/// Share of the middle depth by which depths must differ (from the 5th to the 95th of 100) to tell scale and shift apart.
+const MIN_SPREAD: f64 = 0.1;
+/// So many times better than one depth for all must the line be: below, a head's errors pass for differences of depth, and the line
+/// is flatter or steeper than the truth by more than a tenth.
+const MIN_GAIN: f64 = 3.0;
 /// Below this relative error lies rounding.
 const MIN_RELATIVE: f64 = 1e-6;
 
@@ -88,15 +93,28 @@ pub enum FitError {
         "all samples lie at one depth: scale and shift cannot be told apart; give depths that differ, or fit the scale alone"
     )]
     OneDepth,
+    /// The head's errors are too large beside the differences of depth to tell scale and shift apart.
+    #[error(
+        "the depths differ by {:.1} % and the head is off by {:.1} % all the same: scale and shift cannot be told apart; give depths \
+         that differ more, or fit the scale alone",
+        100.0 * .spread, 100.0 * .residual
+    )]
+    Undetermined {
+        /// Median of the depths' distance from their median, over the depth.
+        spread: f64,
+        /// Median of `|error| / depth` of the best line.
+        residual: f64,
+    },
 }
 
 /// The scale (and shift) that most samples agree on: least median of relative errors over many small subsets (Rousseeuw
-/// 1984), then least squares of the relative errors over the samples that agree.
+/// 1984), then least squares over the samples that agree, each weighted by its nearness, of the head's numbers on the metres: the
+/// reference is taken for exact, and the errors are the head's (the other way about, they would flatten the line).
 ///
 /// Samples that are not finite or not above 0 metres are left out.
 ///
 /// # Errors
-/// Too few samples, samples at one depth only, or no agreement of half of them.
+/// Too few samples, depths that do not differ enough, or no agreement of half of them.
 pub fn fit(samples: &[Sample], what: Fit) -> Result<AffineFit, FitError> {
     let usable =
         |s: &&Sample| s.raw.is_finite() && s.meters.is_finite() && s.meters > 0.0 && s.raw.abs() < 1e12;
@@ -127,18 +145,27 @@ fn judged(affine: Affine, samples: &[Sample], what: Fit) -> Result<AffineFit, Fi
     if affine.scale <= 0.0 || (count.0 as f64) < MIN_AGREEING * count.1 as f64 {
         return Err(FitError::Disagree { agreeing: count.0, samples: count.1 });
     }
-    if what == Fit::ScaleAndShift && one_depth(&agreeing) {
-        return Err(FitError::OneDepth);
+    let residual = median_error(affine, &agreeing);
+    if what == Fit::ScaleAndShift {
+        determined(&agreeing, residual)?;
     }
-    Ok(AffineFit { affine, residual: median_error(affine, &agreeing), agreeing: count.0, samples: count.1 })
+    Ok(AffineFit { affine, residual, agreeing: count.0, samples: count.1 })
 }
 
-/// Whether the raw numbers differ by less than a hundredth of themselves.
-fn one_depth(samples: &[Sample]) -> bool {
-    let mut raw: Vec<f64> = samples.iter().map(|sample| sample.raw).collect();
-    raw.sort_by(f64::total_cmp);
-    let at = |share: f64| raw.get((share * (raw.len() as f64 - 1.0)) as usize).copied().unwrap_or(0.0);
-    (at(0.95) - at(0.05)).abs() < 0.01 * at(0.5).abs()
+/// Whether the depths differ enough, by themselves and beside the line's residual, to determine a line.
+fn determined(samples: &[Sample], residual: f64) -> Result<(), FitError> {
+    let mut meters: Vec<f64> = samples.iter().map(|sample| sample.meters).collect();
+    meters.sort_by(f64::total_cmp);
+    let at = |share: f64| meters.get((share * (meters.len() as f64 - 1.0)) as usize).copied().unwrap_or(0.0);
+    let middle = at(0.5);
+    if at(0.95) - at(0.05) < MIN_SPREAD * middle {
+        return Err(FitError::OneDepth);
+    }
+    let spread = median_error(Affine { scale: 0.0, shift: middle }, samples);
+    if residual * MIN_GAIN > spread {
+        return Err(FitError::Undetermined { spread, residual });
+    }
+    Ok(())
 }
 
 fn candidates(samples: &[Sample], what: Fit) -> impl Iterator<Item = Affine> + '_ {
@@ -176,24 +203,25 @@ fn median_error(affine: Affine, samples: &[Sample]) -> f64 {
     *errors.select_nth_unstable_by(middle, f64::total_cmp).1
 }
 
-/// Least squares of the relative errors: near and far samples count alike.
+/// Least squares of `raw = (metres - shift) / scale` with weights `1 / metres^2`, because a head's errors grow with depth.
 fn least_squares(samples: &[Sample], what: Fit) -> Option<Affine> {
-    let (mut rr, mut r1, mut one, mut rm, mut m) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    let (mut mm, mut m1, mut one, mut rm, mut r1) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for Sample { raw, meters } in samples {
         let weight = 1.0 / (meters * meters);
-        rr += weight * raw * raw;
-        r1 += weight * raw;
+        mm += 1.0;
+        m1 += weight * meters;
         one += weight;
         rm += weight * raw * meters;
-        m += weight * meters;
+        r1 += weight * raw;
     }
-    let affine = match what {
-        Fit::Scale => Affine { scale: rm / rr, shift: 0.0 },
+    let (slope, at_zero) = match what {
+        Fit::Scale => (rm / mm, 0.0),
         Fit::ScaleAndShift => {
-            let determinant = rr * one - r1 * r1;
-            Affine { scale: (one * rm - r1 * m) / determinant, shift: (rr * m - r1 * rm) / determinant }
+            let determinant = mm * one - m1 * m1;
+            ((one * rm - m1 * r1) / determinant, (mm * r1 - m1 * rm) / determinant)
         }
     };
+    let affine = Affine { scale: 1.0 / slope, shift: -at_zero / slope };
     (affine.scale.is_finite() && affine.shift.is_finite() && affine.scale > 0.0).then_some(affine)
 }
 
@@ -242,6 +270,43 @@ mod tests {
                 prop_assert!(found.affine.scale.is_finite() && found.affine.scale > 0.0 && found.affine.shift.is_finite());
             }
         }
+    }
+
+    /// Depths in a range, what a head of slope 1/6 says of them with Gaussian-like relative noise, and the fit.
+    fn noisy(near: f64, far: f64, noise: f64) -> Result<AffineFit, FitError> {
+        let unit = |index: usize, step: f64| (index as f64 * step).fract();
+        let sample = |index: usize| {
+            let meters = near + (far - near) * unit(index, 0.618_034);
+            let normal: f64 = (0..6).map(|part| unit(index * 7 + part, 0.754_877) - 0.5).sum::<f64>() * 1.414;
+            Sample { raw: meters / 6.0 * (1.0 + noise * normal), meters }
+        };
+        fit(&(0..500).map(sample).collect::<Vec<_>>(), Fit::ScaleAndShift)
+    }
+
+    #[test]
+    fn a_heads_errors_do_not_flatten_the_line() {
+        let found = noisy(0.5, 3.0, 0.05).unwrap().affine;
+        for meters in [0.5, 1.0, 3.0] {
+            let came = found.meters(meters / 6.0);
+            assert!((came / meters - 1.0).abs() < 0.02, "{came} for {meters}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_wall_determines_no_scale_and_shift() {
+        assert_eq!(noisy(1.98, 2.02, 0.01), Err(FitError::OneDepth));
+        assert!(
+            matches!(noisy(1.8, 2.2, 0.05), Err(FitError::Undetermined { .. })),
+            "{:?}",
+            noisy(1.8, 2.2, 0.05)
+        );
+        // A head that sees nothing, before depths that differ.
+        let blind = |index: usize| {
+            let unit = |step: f64| (index as f64 * step).fract();
+            Sample { raw: 0.5 + 0.01 * unit(0.754_877), meters: 1.5 + unit(0.618_034) }
+        };
+        let found = fit(&(0..500).map(blind).collect::<Vec<_>>(), Fit::ScaleAndShift);
+        assert!(found.is_err(), "{found:?}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod fit;
 use calibration::{CameraModel, Size};
 use network::manifest::{DepthCalibration, HeadScale};
 
-pub use anchor::{Anchor, AnchorOptions, AnchorState, Unanchored};
+pub use anchor::{Anchor, AnchorError, AnchorOptions, AnchorState, Unanchored};
 pub(crate) use anchoring::Anchoring;
 pub use anchoring::{Known, samples};
 pub use fit::{Affine, AffineFit, Fit, FitError, MIN_SAMPLES, Sample, fit};

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use calibration::{CameraModel, Size};
 use control::ActionChunk;
 use network::PolicySpec;
+use perception::scale::AnchorState;
 use perception::{
-    Decompressor, DepthMap, Engine, FeatureMap, ImageView, ImpliedIntrinsics, Observation, Pipeline,
-    PolicyError,
+    CameraView, Decompressor, DepthMap, Engine, FeatureMap, ImageView, ImpliedIntrinsics, Observation,
+    Pipeline, PolicyError,
 };
 use r2r::sensor_msgs::msg::Image;
 use r2r::trajectory_msgs::msg::JointTrajectory;
@@ -20,7 +21,7 @@ use super::inputs::{FrameIn, Message};
 use super::load::Loaded;
 use super::moment::Moments;
 use super::outputs::{Asked, Outputs, Results, Spare};
-use super::scale::{self, Told};
+use super::scale::{self, Reference, Told};
 use super::settings::Settings;
 use super::setup::{Cameras, Frames, Setup};
 use super::statistics::{Fault, Statistics};
@@ -187,10 +188,11 @@ impl<E: Engine> Inference<E> {
             told.map_err(|error| FrameError::new(Fault::Engine, error))?;
         }
         let image_size = setup.view.geometry().camera_size();
-        let reference = self.settings.anchor.and_then(|_| scale::reference(frame, &mut camera.reference));
-        let known = reference.map(|reference| scale::known(&reference, image_size)).transpose();
-        let (known, unread) = known.map_or_else(|reason| (None, Some(reason)), |known| (known, None));
-        setup.view.expect(frame.picture.stamp(), known.unwrap_or_default());
+        let unread = if self.settings.anchor.is_some() {
+            refer(&mut setup.view, frame, &mut camera.reference, image_size)
+        } else {
+            None
+        };
         let resets = self.acting.resets();
         if std::mem::replace(&mut camera.resets, resets) != resets {
             setup.view.reset_policy();
@@ -230,6 +232,36 @@ struct Computed {
     implied: Option<ImpliedIntrinsics>,
     /// Why there are no actions, when they were asked for.
     without_actions: Option<String>,
+}
+
+/// Tells a view's anchor of a frame and of what references know of it or of those before. Why they know nothing, if they should.
+fn refer(
+    view: &mut CameraView,
+    frame: &FrameIn,
+    used: &mut Option<Arc<Image>>,
+    image_size: Size,
+) -> Option<String> {
+    let stamp = frame.picture.stamp();
+    let (mut known_now, mut unread) = (Vec::new(), None);
+    match scale::reference(frame, view.remembered(), used) {
+        Reference::Of(reference, moment) => {
+            match scale::known(&reference, frame.picture.header().frame_id, image_size) {
+                Ok(known) if moment == stamp => known_now = known,
+                Ok(known) => view.recall(moment, &known),
+                Err(reason) => unread = Some(reason),
+            }
+        }
+        Reference::Away(seconds) if !matches!(view.anchor_state(), Some(AnchorState::Anchored(_))) => {
+            unread = Some(format!(
+                "reference/depth: references come, the nearest is {:.0} ms from an image, expected at most {:.0} ms",
+                1e3 * seconds,
+                1e3 * scale::SAME_MOMENT_SECS
+            ));
+        }
+        Reference::Away(_) | Reference::None => {}
+    }
+    view.expect(stamp, known_now);
+    unread
 }
 
 /// What `~/segmentation/labels` says; docs/heads.md has its schema.

@@ -1,5 +1,6 @@
 //! Subscriptions to images and camera infos.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -93,14 +94,20 @@ pub struct FrameIn {
     /// The full names of the topics, for people.
     pub topic: Arc<str>,
     pub info_topic: Arc<str>,
-    /// The newest metric reference of its camera, whenever it is looked at.
-    pub reference: Newest<Image>,
+    /// The last metric references of its camera, whenever they are looked at.
+    pub references: Recent<Image>,
     /// When it came.
     pub moment: Moment,
 }
 
 /// The newest message of a topic of a camera.
 pub type Newest<T> = Arc<Mutex<Option<Arc<T>>>>;
+
+/// The last messages of a topic of a camera, newest last.
+pub type Recent<T> = Arc<Mutex<VecDeque<Arc<T>>>>;
+
+/// So many are kept.
+const RECENT: usize = 8;
 
 /// The newest message, if there is one.
 pub fn newest<T>(newest: &Newest<T>) -> Option<Arc<T>> {
@@ -113,7 +120,7 @@ struct Input {
     info: Topic,
     newest_info: Newest<CameraInfo>,
     reference: Topic,
-    newest_reference: Newest<Image>,
+    references: Recent<Image>,
     /// Whether the subscription to images is reliable, and what ends it.
     subscribed: Option<(bool, AbortHandle)>,
     subscribed_info: Option<AbortHandle>,
@@ -168,7 +175,7 @@ impl Inputs {
                 info: topic(camera, "camera_info", any.clone())?,
                 newest_info: Newest::default(),
                 reference: topic(camera, "reference/depth", any.clone())?,
-                newest_reference: Newest::default(),
+                references: Recent::default(),
                 subscribed: None,
                 subscribed_info: None,
                 subscribed_reference: None,
@@ -192,7 +199,7 @@ impl Inputs {
             if ros.parameters.text("scale")? == "anchored" {
                 let Topic { name, qos, .. } = &input.reference;
                 let stream = ros.node.subscribe(name, qos.profile.clone()).context(name.clone())?;
-                input.subscribed_reference = Some(each(ros, stream, keeping(&input.newest_reference))?);
+                input.subscribed_reference = Some(each(ros, stream, keeping_some(&input.references))?);
             }
         }
         self.follow_publishers(ros)
@@ -206,7 +213,7 @@ impl Inputs {
             let others = [input.subscribed_info.take(), input.subscribed_reference.take()];
             subscribed.into_iter().chain(others.into_iter().flatten()).for_each(|handle| handle.abort());
             *input.newest_info.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            *input.newest_reference.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            input.references.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }
 
@@ -270,7 +277,7 @@ impl Input {
         logger: Logger,
     ) -> impl FnMut(Vec<u8>) + use<> {
         let (infos, statistics) = (self.newest_info.clone(), self.statistics.clone());
-        let reference = self.newest_reference.clone();
+        let references = self.references.clone();
         let (topic, info_topic) = (self.image.resolved.clone(), self.info.resolved.clone());
         let (mut back, mut unread) = (Throttle::new(LOG_PERIOD), Throttle::new(LOG_PERIOD));
         let mut frame_id: Arc<str> = "".into();
@@ -291,8 +298,8 @@ impl Input {
                 logger.warn(format!("{topic}: stamps went back to {stamp}"));
             }
             let info = newest(&infos);
-            let (topic, info_topic, reference) = (topic.clone(), info_topic.clone(), reference.clone());
-            let frame = FrameIn { picture, info, topic, info_topic, reference, moment: moments.now() };
+            let (topic, info_topic, references) = (topic.clone(), info_topic.clone(), references.clone());
+            let frame = FrameIn { picture, info, topic, info_topic, references, moment: moments.now() };
             if frames.put(index, frame).is_some() {
                 statistics.replaced();
             }
@@ -313,6 +320,18 @@ fn compressed_topic(ros: &RosNode, image: &str) -> String {
 fn keeping<T>(newest: &Newest<T>) -> impl FnMut(T) + use<T> {
     let newest = newest.clone();
     move |message| *newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(message))
+}
+
+/// What keeps the last messages.
+fn keeping_some<T>(recent: &Recent<T>) -> impl FnMut(T) + use<T> {
+    let recent = recent.clone();
+    move |message| {
+        let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() == RECENT {
+            recent.pop_front();
+        }
+        recent.push_back(Arc::new(message));
+    }
 }
 
 /// Hands every message of a stream on, on the thread that spins, until the handle ends it.

@@ -1,6 +1,6 @@
 //! Where the depth's metres come from: for diagnostics, and for the latched `~/depth/scale`.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use calibration::Size;
 use perception::scale::{Affine, AnchorState, Known, ScaleMode, Scaling};
@@ -8,14 +8,14 @@ use perception::{CameraView, Engine, Pipeline, Stamp};
 use r2r::sensor_msgs::msg::Image;
 use serde_json::json;
 
-use super::inputs::{FrameIn, newest};
+use super::inputs::FrameIn;
 use crate::convert;
 
 /// Name, in the bundle, of the camera of a node without names.
 const UNNAMED: &str = "camera";
 
 /// Seconds from a reference to the image that it speaks of.
-const SAME_MOMENT_SECS: f64 = 0.05;
+pub const SAME_MOMENT_SECS: f64 = 0.05;
 
 /// Where the metres of a frame came from.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,20 +92,51 @@ impl Told {
     }
 }
 
-/// The newest reference of a frame's camera, where it speaks of the frame's moment and was not used before.
-pub fn reference(frame: &FrameIn, used: &mut Option<Arc<Image>>) -> Option<Arc<Image>> {
-    let reference = newest(&frame.reference)?;
-    let stamps = [convert::stamp(&reference.header.stamp), frame.picture.stamp()].map(Stamp::nanoseconds);
-    let apart = stamps[0].abs_diff(stamps[1]) as f64 * 1e-9;
-    let is_new = used.as_ref().is_none_or(|used| !Arc::ptr_eq(used, &reference));
-    (is_new && apart <= SAME_MOMENT_SECS).then(|| used.insert(reference).clone())
+/// What the references that came lately say.
+pub enum Reference {
+    /// This one, not used before, speaks of the moment of a frame.
+    Of(Arc<Image>, Stamp),
+    /// None speaks of a frame; the nearest is so many seconds away from one.
+    Away(f64),
+    /// None came since the last one that was used.
+    None,
+}
+
+/// The newest reference of a frame's camera that speaks of the frame's moment or of a remembered one, and was not used before.
+pub fn reference(
+    frame: &FrameIn,
+    remembered: impl Iterator<Item = Stamp>,
+    used: &mut Option<Arc<Image>>,
+) -> Reference {
+    let moments: Vec<Stamp> = std::iter::once(frame.picture.stamp()).chain(remembered).collect();
+    let mut nearest = None;
+    for reference in frame.references.lock().unwrap_or_else(PoisonError::into_inner).iter().rev() {
+        if used.as_ref().is_some_and(|used| Arc::ptr_eq(used, reference)) {
+            break;
+        }
+        let stamp = convert::stamp(&reference.header.stamp).nanoseconds();
+        let apart = |moment: &Stamp| stamp.abs_diff(moment.nanoseconds());
+        let Some(moment) = moments.iter().min_by_key(|moment| apart(moment)) else { break };
+        let seconds = apart(moment) as f64 * 1e-9;
+        if seconds <= SAME_MOMENT_SECS {
+            return Reference::Of(used.insert(reference.clone()).clone(), *moment);
+        }
+        nearest = Some(nearest.map_or(seconds, |before: f64| before.min(seconds)));
+    }
+    nearest.map_or(Reference::None, Reference::Away)
 }
 
 /// What a reference knows of an image's pixels.
 ///
 /// # Errors
-/// When it is no depth image of the image's shape.
-pub fn known(reference: &Image, image: Size) -> Result<Vec<Known>, String> {
+/// When it is no depth image of the image's frame and shape.
+pub fn known(reference: &Image, frame_id: &str, image: Size) -> Result<Vec<Known>, String> {
+    if reference.header.frame_id != frame_id {
+        return Err(format!(
+            "reference/depth: frame_id: expected the image's {frame_id:?}, got {:?}: give the depth that is aligned to the image",
+            reference.header.frame_id
+        ));
+    }
     convert::known_depth(reference, image).map_err(|reason| format!("reference/depth: {reason}"))
 }
 
