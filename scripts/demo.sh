@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Photographs over ROS 2 into perception_node, and what comes out. `make demo` calls this in its environment.
+# Pictures over ROS 2 into perception_node, and what comes out: of the simulated cell for the bundle that was trained on it, photographs
+# for any other (PIXIO_BUNDLE). `make demo` calls this in its environment.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seconds=${1:-15}
@@ -10,11 +11,16 @@ mkdir -p "$out"
 echo "demo: building (the first time takes some minutes)"
 cargo build --release -q --workspace --bins --examples
 
-bundle=${PIXIO_BUNDLE:-out/demo_bundle}
+photos=tests/photos names=(coffee.jpg chelsea.jpg rocket.jpg astronaut.jpg) camera=photos_60deg_432x288
+bundle=${PIXIO_BUNDLE:-engines/bundles/tabletop-tiny}
+if [ -z "${PIXIO_BUNDLE:-}" ]; then
+  photos=tests/photos/cell names=(hammer.png button.png drawer.png bins.png) camera=cell_50deg_128x128
+fi
 if [ ! -f "$bundle/model.toml" ]; then
   "$bin/pixio" import --random-weights 1 --architecture pixio-b16 --head depth=linear \
     --size 384x256 --out "$bundle" > "$out/import.log"
 fi
+printf -v images "'$photos/%s', " "${names[@]}"
 
 . scripts/isolated.bash
 export FASTRTPS_DEFAULT_PROFILES_FILE=$PWD/launch/fastdds.xml FASTDDS_DEFAULT_PROFILES_FILE=$PWD/launch/fastdds.xml
@@ -34,8 +40,7 @@ trap 'exit 143' TERM
   > "$out/perception_node.log" 2>&1 &
 children+=($!)
 "$bin/camera_node" --ros-args -r __ns:=/camera -p rate_hz:=10.0 \
-  -p images:="['tests/photos/coffee.jpg', 'tests/photos/chelsea.jpg', 'tests/photos/rocket.jpg', 'tests/photos/astronaut.jpg']" \
-  -p camera_info_file:=calibration/cameras/photos_60deg_432x288.yaml > "$out/camera_node.log" 2>&1 &
+  -p images:="[${images%, }]" -p camera_info_file:="calibration/cameras/$camera.yaml" > "$out/camera_node.log" 2>&1 &
 children+=($!)
 
 random=()
