@@ -52,4 +52,4 @@ tests/sim/setup.sh
 # Real builds by the TensorRT-RTX library, and the kernels by two versions of NVRTC (400 MB).
 tests/referees/tensorrt_rtx.sh
 # Depth, camera_info and poses from topics, fused by Open3D.
-tests/referees/fusion/run.sh
+tests/referees/fusion/run.sh engines/bundles/tabletop-tiny

@@ -2,8 +2,8 @@
 # Simulated camera paths through the nodes over ROS 2, fused by Open3D's TSDF, against the scenes. Called by ../run.sh, in the
 # environment of .pixio/setup.bash; Open3D (with what it needs, 500 MB) goes to .pixio/open3d, unless PIXIO_OPEN3D names its folder.
 #
-#   tests/referees/fusion/run.sh              true depth
-#   tests/referees/fusion/run.sh models/cell  and the depth that a bundle predicts in the simulated robot's cell (128x128)
+#   tests/referees/fusion/run.sh                                true depth
+#   tests/referees/fusion/run.sh engines/bundles/tabletop-tiny  and the depth that a bundle predicts in the simulated robot's cell (128x128)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 home=${PIXIO_OPEN3D:-$PWD/.pixio/open3d}
