@@ -11,3 +11,11 @@ def messages(bag):
     with open(path, "rb") as file:
         for _, channel, message in make_reader(file).iter_messages():
             yield channel.topic, message.data
+
+
+def stamped(bag):
+    """Topic and whole message, with its stamps, in the same order."""
+    [path] = Path(bag).glob("*.mcap")
+    with open(path, "rb") as file:
+        for _, channel, message in make_reader(file).iter_messages():
+            yield channel.topic, message

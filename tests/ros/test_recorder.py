@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as parquet
 import pytest
-from mcap_records import messages
+from mcap_records import messages, stamped
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -695,3 +695,55 @@ def test_left_arrow_between_episodes_takes_the_last_one_back(at_a_terminal, tmp_
     press(ESCAPE)
     assert node.process.wait(timeout=PATIENCE) == 0
     subprocess.run([BIN / "pixio", "dataset", "check", tmp_path / "root/dataset"], check=True)
+
+
+def test_what_was_said_before_an_episode_and_holds_is_in_each_of_them(record, tmp_path):
+    """Latched topics, and commands that are published on change: nobody says them again."""
+    recorder, arm = record()
+    latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    notes = [arm.peer.node.create_publisher(String, "/notes", latched) for _ in range(2)]
+    for number, publisher in enumerate(notes):
+        publisher.publish(String(data=f"description {number}"))
+    sent, arm.sent = arm.sent, arm.peer.node.create_publisher(Float64MultiArray, "/nobody", arm.peer.qos)
+    sent.publish(Float64MultiArray(data=[-0.5, 0.5]))
+    recorder.wait(lambda status: status["streams"]["notes"]["messages"] >= 2, "the latched messages")
+    recorder.wait(lambda status: status["streams"]["sent"]["messages"] >= 1, "the command")
+    for number in range(2):
+        assert recorder.call("start")[0]
+        arm.more_rows(recorder, 5)
+        recorder.call("pause")
+        sent.publish(Float64MultiArray(data=[-number - 1.0, number + 1.0]))
+        arm.move(0.6)
+        recorder.call("pause")
+        arm.more_rows(recorder, 5)
+        kept, message = recorder.call("stop")
+        assert kept, message
+        said = [(topic, message) for topic, message in stamped(tmp_path / f"root/bags/episode_{number:06}")]
+        begun = next(message.log_time for topic, message in said if topic == EVENTS)
+        found = [message for topic, message in said if topic == "/notes"]
+        assert sorted(deserialize_message(one.data, String).data for one in found) == ["description 0", "description 1"]
+        assert all(one.log_time == begun and one.publish_time < begun for one in found)
+        commands = [row["action"] for row in rows(tmp_path, number)]
+        assert [commands[0], commands[-1]] == [[-0.5 if not number else -1.0, 0.5 if not number else 1.0], [-number - 1.0, number + 1.0]]
+
+
+def test_in_the_background_of_a_terminal_it_records_without_keys(tmp_path, contract):
+    """A terminal stops who changes it from the background."""
+    log = tmp_path / "background.log"
+    command = f"{BIN / 'recorder_node'} --ros-args -p contract:={contract()} -p root:={tmp_path / 'root'} -p min_free_mb:=1"
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execvp("bash", ["bash", "--norc", "-i"])
+    try:
+        os.write(terminal, f"{command} > {log} 2>&1 & echo pid=$!=\n".encode())
+        end = time.monotonic() + 2 * PATIENCE
+        while not (log.exists() and "ready" in log.read_text()):
+            assert time.monotonic() < end, "it does not get ready"
+            time.sleep(0.1)
+        assert "right arrow" not in log.read_text()
+    finally:
+        os.write(terminal, b"kill -9 %1; exit\n")
+        time.sleep(0.5)
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        os.close(terminal)

@@ -96,3 +96,68 @@ fn damaged_definitions_and_messages_are_refused_or_read() {
     let whole = [text.as_bytes(), &[2, 0, 0, 0, 9, 8, 7, 6], &[0; 40]].concat();
     (0..100 * CASES).for_each(|case| recordings::message(&damaged(&whole, case)));
 }
+
+/// Numbers at the ends of their ranges, which random damage does not hit.
+#[test]
+fn extreme_numbers_are_refused_or_read() {
+    use recording::align::{EVENT_DEFINITION, EVENT_TOPIC, EVENT_TYPE, Event};
+    use recording::bag::{BagOptions, BagWriter};
+    use recording::{Definition, Stamps, Topic};
+
+    let contract = "version: 1
+robot_type: arm
+fps: 10
+streams:
+  - {name: state, topic: /state, type: t/msg/Stamped, role: observation, align: as_of, rate_hz: 10, tolerance_ms: 60, fields: [x]}
+  - {name: command, topic: /command, type: t/msg/Plain, role: action, align: next, rate_hz: 10, tolerance_ms: 200,
+     timeline: receive, fields: [x]}
+";
+    let rule = "=".repeat(80);
+    let header = "std_msgs/Header header\nfloat32 x\n";
+    let header =
+        format!("{header}{rule}\nMSG: std_msgs/Header\nint32 sec\nuint32 nanosec\nstring frame_id\n");
+    let last = u64::MAX;
+    let cases: [&[(u64, u32)]; 5] = [
+        &[(0, u32::MAX), (1, 0), (2, u32::MAX), (3, u32::MAX)],
+        &[(last - 2_000_000_000, 1), (last - 1_000_000_000, 2), (last - 1, 3), (last, 4)],
+        &[(last, 1), (last, 2)],
+        &[(1_700_000_000_000_000_000, 1), (1_700_000_000_100_000_000, 2), (last, 3), (last, 4)],
+        &[(1 << 63, 1), ((1 << 63) + 1_000_000_000, 2), ((1 << 63) + 2_000_000_000, 3)],
+    ];
+    for (number, case) in cases.into_iter().enumerate() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("bag");
+        let mut bag = BagWriter::create(&place, BagOptions::default()).unwrap();
+        let mut channel = |name: &str, kind: &str, text: &str| {
+            let definition = Definition { text: text.to_owned(), hash: String::new() };
+            let (name, type_name) = (name.to_owned(), kind.to_owned());
+            bag.channel(&Topic { name, type_name, definition, offered_qos: Vec::new() }).unwrap()
+        };
+        let events = channel(EVENT_TOPIC, EVENT_TYPE, EVENT_DEFINITION);
+        let state = channel("/state", "t/msg/Stamped", &header);
+        let command = channel("/command", "t/msg/Plain", "float32 x\n");
+        let start = Event::Start { task: "wave".into(), contract: contract.into(), recorder: String::new() };
+        let stamps = |log_nanos, sequence| Stamps { log_nanos, publish_nanos: u64::MAX, sequence };
+        bag.write(events, stamps(case[0].0, 0), &start.to_cdr()).unwrap();
+        for (log, sequence) in case {
+            for sec in [(log / 1_000_000_000) as i32, i32::MIN, i32::MAX] {
+                let mut bytes = vec![0, 1, 0, 0];
+                bytes.extend(sec.to_le_bytes());
+                bytes.extend([0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+                bag.write(state, stamps(*log, *sequence), &bytes).unwrap();
+            }
+            bag.write(command, stamps(*log, *sequence), &[0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
+        }
+        for event in [Event::Pause, Event::Resume, Event::Stop { reason: number.to_string() }] {
+            bag.write(events, stamps(last, 0), &event.to_cdr()).unwrap();
+        }
+        bag.finish().unwrap();
+        let mut conversion = conversion(&place).unwrap();
+        use_bag(&place, &folder.path().join("made"), &conversion);
+        // With the stamps of receipt rows come until the end of the clock.
+        let receive =
+            contract.replace("fields: [x]}\n  - {name: c", "timeline: receive, fields: [x]}\n  - {name: c");
+        conversion.contract = recording::contract::Contract::parse(&receive).unwrap();
+        use_bag(&place, &folder.path().join("made"), &conversion);
+    }
+}

@@ -41,6 +41,8 @@ pub struct BagRows<'b> {
     task: Option<String>,
     refused: Vec<AlignError>,
     newest: u64,
+    /// A pause was read, and the rows before it are not all made yet.
+    pausing: bool,
 }
 
 impl<'b> BagRows<'b> {
@@ -65,7 +67,17 @@ impl<'b> BagRows<'b> {
         }
         let events = bag.topics().iter().position(|topic| topic.name == EVENT_TOPIC);
         let (messages, quality) = (bag.messages()?, Quality::new(contract));
-        Ok(Self { messages, streams, events, aligner, quality, task: None, refused: Vec::new(), newest: 0 })
+        Ok(Self {
+            messages,
+            streams,
+            events,
+            aligner,
+            quality,
+            task: None,
+            refused: Vec::new(),
+            newest: 0,
+            pausing: false,
+        })
     }
 
     /// What the bag says of its beginning, if a recorder of ours made it.
@@ -114,14 +126,18 @@ impl<'b> BagRows<'b> {
                 self.task = Some(task);
             }
             Some(Event::Pause) => {
-                self.aligner.pause();
+                self.aligner.settle(log_nanos);
+                self.pausing = true;
                 self.quality.pause(log_nanos);
             }
             Some(Event::Resume) => {
                 self.aligner.resume();
                 self.quality.resume(log_nanos);
             }
-            Some(Event::Stop { .. }) => self.quality.pause(log_nanos),
+            Some(Event::Stop { .. }) => {
+                self.aligner.settle(log_nanos);
+                self.quality.pause(log_nanos);
+            }
             None => {}
         }
     }
@@ -135,6 +151,9 @@ impl Iterator for BagRows<'_> {
             if let Some(row) = self.aligner.row() {
                 self.quality.row(&row);
                 return Some(Ok(row));
+            }
+            if std::mem::take(&mut self.pausing) {
+                self.aligner.pause();
             }
             let message = match self.messages.next() {
                 Some(Ok(message)) => message,

@@ -93,6 +93,10 @@ pub struct Aligner {
     start: Option<(u64, u64)>,
     next: u64,
     newest: u64,
+    /// Rows before then wait no longer for messages under way: recording stopped there.
+    settled: u64,
+    /// When the present segment's first message came: none of its rows is before that. Nothing until it comes.
+    floor: Option<u64>,
     paused: bool,
     errors: Vec<AlignError>,
 }
@@ -124,6 +128,8 @@ impl Aligner {
             start: None,
             next: 0,
             newest: 0,
+            settled: 0,
+            floor: Some(0),
             paused: false,
             errors: Vec::new(),
         }
@@ -159,6 +165,7 @@ impl Aligner {
         }
         self.newest = self.newest.max(log_nanos);
         let Some(track) = self.track_of[stream].filter(|_| !self.paused) else { return Ok(()) };
+        self.floor.get_or_insert(log_nanos);
         let stamp = stamp(self.contract.streams[stream].timeline, log_nanos, (**bytes).as_ref());
         let stamp = stamp.map_err(|problem| self.refusal(stream, problem))?;
         self.tracks[track].insert(stamp, bytes.clone());
@@ -168,7 +175,15 @@ impl Aligner {
         Ok(())
     }
 
-    /// Ends the rows until [`Aligner::resume`]; what has not settled yet is left out.
+    /// Nothing received later belongs to the rows before this moment: they wait for nothing more. [`Aligner::row`] is to be
+    /// asked until it gives nothing.
+    pub fn settle(&mut self, log_nanos: u64) {
+        // After a long silence there are no rows, as between messages.
+        let silent = log_nanos.saturating_sub(self.newest) > LONGEST_SILENCE_NANOS;
+        self.settled = if silent { self.newest } else { log_nanos };
+    }
+
+    /// Ends the rows until [`Aligner::resume`]; what has not settled yet is left out, see [`Aligner::settle`].
     pub fn pause(&mut self) {
         self.paused = true;
         self.new_segment();
@@ -183,8 +198,9 @@ impl Aligner {
     pub fn row(&mut self) -> Option<Row> {
         loop {
             let segment = self.start?;
-            let due = self.due(segment, self.next);
-            if due + u64::from(self.contract.settle_ms) * 1_000_000 > self.newest {
+            let due = self.due(segment, self.next)?;
+            let settled = due.checked_add(u64::from(self.contract.settle_ms) * 1_000_000)?;
+            if settled > self.newest && due >= self.settled {
                 return None;
             }
             if let Some(row) = self.make(due) {
@@ -192,13 +208,13 @@ impl Aligner {
                 return Some(row);
             }
             // A row that is left out moves the start, so that the next one has its number.
-            self.start = Some((self.due(segment, self.next + 1), self.next));
+            self.start = self.due(segment, self.next + 1).map(|due| (due, self.next));
         }
     }
 
-    /// When a row of a segment is due.
-    fn due(&self, (start, first): (u64, u64), row: u64) -> u64 {
-        start + (self.contract.row_offset_ns(row) - self.contract.row_offset_ns(first)) as u64
+    /// When a row of a segment is due; nothing when the clock ends before.
+    fn due(&self, (start, first): (u64, u64), row: u64) -> Option<u64> {
+        start.checked_add((self.contract.row_offset_ns(row) - self.contract.row_offset_ns(first)) as u64)
     }
 
     fn refusal(&self, stream: usize, problem: Problem) -> AlignError {
@@ -210,14 +226,14 @@ impl Aligner {
         std::mem::take(&mut self.errors)
     }
 
-    /// Names of the streams that no message has come from yet, so that rows cannot begin.
+    /// Names of the streams that no message has come from yet that can be used, so that rows cannot begin.
     pub fn awaited(&self) -> Vec<&str> {
-        let empty = self.tracks.iter().filter(|track| self.start.is_none() && track.is_empty());
-        empty.map(|track| track.name()).collect()
+        let awaited = |track: &&Track| track.is_unreadable() || (self.start.is_none() && track.is_empty());
+        self.tracks.iter().filter(awaited).map(|track| track.name()).collect()
     }
 
     fn new_segment(&mut self) {
-        self.start = None;
+        (self.start, self.floor, self.settled) = (None, None, 0);
         self.tracks.iter_mut().for_each(Track::clear);
     }
 
@@ -225,7 +241,9 @@ impl Aligner {
     fn begin(&mut self) {
         self.tracks.iter_mut().for_each(Track::keep_newest);
         let stamps: Option<Vec<u64>> = self.tracks.iter().map(Track::newest).collect();
-        self.start = stamps.and_then(|stamps| stamps.into_iter().max()).map(|start| (start, self.next));
+        // A value that holds from before a pause begins no row in it.
+        let newest = stamps.and_then(|stamps| stamps.into_iter().chain(self.floor).max());
+        self.start = newest.map(|start| (start, self.next));
     }
 
     /// The row that is due; nothing when the contract says to leave it out.
@@ -250,7 +268,7 @@ fn stamp(timeline: Timeline, log_nanos: u64, message: &[u8]) -> Result<u64, Prob
         return Ok(log_nanos);
     }
     let stamp = header_stamp_nanos(message)?;
-    let distance = stamp - i64::try_from(log_nanos).unwrap_or(i64::MAX);
+    let distance = stamp.saturating_sub(i64::try_from(log_nanos).unwrap_or(i64::MAX));
     match u64::try_from(stamp) {
         Ok(stamp) if distance.unsigned_abs() <= FARTHEST_NANOS => Ok(stamp),
         _ => Err(Problem::Clock { seconds: distance / 1_000_000_000 }),

@@ -4,7 +4,10 @@ use calibration::Size;
 
 use super::Problem;
 use crate::cdr::Value;
-use crate::dataset::Picture;
+use crate::dataset::{Picture, decode, encoded_size};
+
+/// Bytes behind the end of a JPEG.
+const PADDING: usize = 1024;
 
 fn wrong(expected: impl Into<String>, came: impl Into<String>) -> Problem {
     Problem::Message { expected: expected.into(), came: came.into() }
@@ -13,10 +16,10 @@ fn wrong(expected: impl Into<String>, came: impl Into<String>) -> Problem {
 /// A picture of the contract's size.
 ///
 /// # Errors
-/// Another size, or an encoding that is no colour, grey or millimetres.
-pub(super) fn picture(value: &Value<'_>, wanted: Size) -> Result<Picture, Problem> {
+/// Another size, damage, or an encoding that is neither colour nor grey.
+pub(super) fn picture(value: &Value<'_>, wanted: Size, video: bool) -> Result<Picture, Problem> {
     if let Some(format) = value.get("format").and_then(Value::text) {
-        return compressed(value, format);
+        return compressed(value, format, wanted, video);
     }
     let (size, encoding, step, data) = raw(value)?;
     if size != wanted {
@@ -36,9 +39,8 @@ pub(super) fn picture(value: &Value<'_>, wanted: Size) -> Result<Picture, Proble
         "rgba8" => pixels(4, [0, 1, 2]),
         "bgra8" => pixels(4, [2, 1, 0]),
         "mono8" | "8UC1" => pixels(1, [0, 0, 0]),
-        "16UC1" | "mono16" => return Ok(depth(value, size, step, data)),
         other => {
-            let known = "rgb8, bgr8, rgba8, bgra8, mono8, 16UC1 or a CompressedImage";
+            let known = "rgb8, bgr8, rgba8, bgra8, mono8 or a CompressedImage";
             return Err(wrong(format!("encoding {known}"), other));
         }
     };
@@ -69,25 +71,30 @@ pub(super) fn raw<'v>(value: &'v Value<'_>) -> Result<(Size, &'v str, usize, &'v
     Ok((Size { width, height }, encoding, step, data))
 }
 
-fn depth(value: &Value<'_>, size: Size, step: usize, data: &[u8]) -> Picture {
-    let big = value.get("is_bigendian").and_then(Value::uint) != Some(0);
-    let number = |bytes: &[u8]| {
-        let pair = [bytes[0], bytes[1]];
-        if big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) }
-    };
-    let row = |row: &[u8]| row[..2 * size.width].chunks_exact(2).map(number).collect::<Vec<_>>();
-    Picture::Gray16 { size, pixels: data.chunks_exact(step).take(size.height).flat_map(row).collect() }
-}
-
-/// JPEG and PNG are kept as they came; whether they have the contract's size shows where they are used.
-fn compressed(value: &Value<'_>, format: &str) -> Result<Picture, Problem> {
+/// JPEG and PNG. What is damaged, or of another size, is told here, so that it costs its message and not the rows behind it.
+/// Pictures for a video are decoded once for all rows that show them; others are kept as they came.
+fn compressed(value: &Value<'_>, format: &str, wanted: Size, video: bool) -> Result<Picture, Problem> {
     let data = value.get("data").and_then(Value::numbers).and_then(|numbers| numbers.as_bytes());
     let data = data.ok_or_else(|| wrong("a CompressedImage with bytes as data", "another message"))?;
+    // The decoder fills what is missing at the end with grey and says nothing. Cameras pad behind the end.
+    let tail = &data[data.len().saturating_sub(PADDING)..];
     match data {
-        [0xff, 0xd8, 0xff, ..] | [0x89, b'P', b'N', b'G', ..] => Ok(Picture::Encoded(data.to_vec())),
-        _ => Err(wrong(
-            "JPEG or PNG in a CompressedImage",
-            format!("format {format:?}, {} bytes of neither", data.len()),
-        )),
+        [0xff, 0xd8, 0xff, ..] if tail.windows(2).any(|marker| marker == [0xff, 0xd9]) => {}
+        [0xff, 0xd8, 0xff, ..] => return Err(wrong("a whole JPEG", "one that is cut off")),
+        [0x89, b'P', b'N', b'G', ..] => {}
+        _ => {
+            let came = format!("format {format:?}, {} bytes of neither", data.len());
+            return Err(wrong("JPEG or PNG in a CompressedImage", came));
+        }
     }
+    let damaged = |problem: String| wrong("a whole JPEG or PNG", problem);
+    let size = encoded_size(data).map_err(damaged)?;
+    if size != wanted {
+        return Err(wrong(format!("pictures of {wanted}"), size.to_string()));
+    }
+    let decoded = decode(data).map_err(damaged)?;
+    Ok(match video {
+        true => Picture::Rgb8 { size, pixels: decoded.into_rgb8().into_raw() },
+        false => Picture::Encoded(data.to_vec()),
+    })
 }

@@ -80,6 +80,11 @@ pub enum Failure {
         /// The farthest allowed.
         expected: f64,
     },
+    /// There are no rows, or not all of them.
+    Rows {
+        /// Why.
+        reason: String,
+    },
     /// Messages were lost.
     Lost {
         /// The stream.
@@ -114,6 +119,7 @@ impl fmt::Display for Failure {
             Self::Skew { seconds, expected } => {
                 write!(f, "observations of a row {seconds:.3} s apart, expected at most {expected:.3}")
             }
+            Self::Rows { reason } => f.write_str(reason),
             Self::Lost { stream, messages, expected } => {
                 write!(f, "{stream}: {messages} messages lost, expected at most {expected}")
             }
@@ -159,7 +165,7 @@ impl Quality {
         state.newest_nanos = log_nanos;
         state.messages += 1;
         state.recent.push_back(log_nanos);
-        while state.recent.front().is_some_and(|oldest| oldest + WINDOW_NANOS < log_nanos) {
+        while state.recent.front().is_some_and(|oldest| oldest.saturating_add(WINDOW_NANOS) < log_nanos) {
             state.recent.pop_front();
         }
     }
@@ -196,7 +202,7 @@ impl Quality {
     /// Recording stops for a while, or ends.
     pub fn pause(&mut self, log_nanos: u64) {
         let Some(since) = self.active_since.take() else { return };
-        self.active_nanos += log_nanos.saturating_sub(since);
+        self.active_nanos = self.active_nanos.saturating_add(log_nanos.saturating_sub(since));
         for state in self.streams.iter_mut() {
             let silence = log_nanos.saturating_sub(state.newest_nanos.max(since));
             state.longest_gap_nanos = state.longest_gap_nanos.max(silence);
@@ -221,7 +227,7 @@ impl Quality {
     /// Seconds recorded until now, pauses left out.
     pub fn seconds(&self, now_nanos: u64) -> f64 {
         let running = self.active_since.map_or(0, |since| now_nanos.saturating_sub(since));
-        (self.active_nanos + running) as f64 / 1e9
+        self.active_nanos.saturating_add(running) as f64 / 1e9
     }
 
     /// What is wrong at this moment, streams that are silent or slow; and what the episode will be refused for already: a

@@ -7,7 +7,7 @@ use calibration::Size;
 use super::Problem;
 use super::picture;
 use crate::cdr::{FieldPath, Schema, Value};
-use crate::contract::Stream;
+use crate::contract::{Pictures, Stream};
 use crate::dataset::Picture;
 use crate::message::Definition;
 
@@ -26,7 +26,7 @@ pub(super) struct Reading {
 
 enum Wanted {
     Numbers { paths: Vec<FieldPath>, count: usize, each_one: bool },
-    Picture(Size),
+    Picture { size: Size, video: bool },
     Tokens { count: usize, dim: usize },
 }
 
@@ -34,7 +34,7 @@ impl Reading {
     pub fn new(stream: &Stream, definition: &Definition) -> Result<Self, Problem> {
         let schema = Schema::parse(&stream.kind, &definition.text)?;
         let wanted = if let Some(size) = stream.size {
-            Wanted::Picture(size)
+            Wanted::Picture { size, video: stream.pictures == Pictures::Video }
         } else if let Some(tokens) = &stream.tokens {
             Wanted::Tokens { count: tokens.count as usize, dim: tokens.dim as usize }
         } else {
@@ -51,7 +51,9 @@ impl Reading {
         let value = self.schema.decode(message)?;
         match &self.wanted {
             Wanted::Numbers { paths, count, each_one } => numbers(&value, paths, *count, *each_one),
-            Wanted::Picture(size) => picture::picture(&value, *size).map(|p| Decoded::Picture(Arc::new(p))),
+            Wanted::Picture { size, video } => {
+                picture::picture(&value, *size, *video).map(|p| Decoded::Picture(Arc::new(p)))
+            }
             Wanted::Tokens { count, dim } => tokens(&value, *count, *dim),
         }
     }

@@ -205,6 +205,88 @@ fn pauses_and_long_silences_begin_anew() {
     assert_eq!(Aligner::new(&contract).awaited(), ["state", "command"]);
 }
 
+/// A command that is published on change holds over a pause and a silence, and begins no row in them.
+#[test]
+fn what_holds_goes_on_to_hold_after_a_pause() {
+    let contract = contract("as_of", "header");
+    let mut aligner = aligner(&contract);
+    let mut found = rows(&mut aligner, &states(&[], 4));
+    aligner.settle(T0 + 450 * MS);
+    found.extend(std::iter::from_fn(|| aligner.row()));
+    aligner.pause();
+    aligner.resume();
+    // Received after the pause, of before it.
+    found.extend(rows(&mut aligner, &[(0, 2000, 440, 5.0), (0, 2010, 2005, 6.0), (0, 2160, 2155, 7.0)]));
+    found.extend(rows(&mut aligner, &[(0, 14_250, 14_240, 8.0), (0, 14_400, 14_390, 8.5)]));
+    let times: Vec<_> = found.iter().map(|row| (seen(row).0, seen(row).2)).collect();
+    assert_eq!(times, [(100, 0.0), (200, 1.0), (300, 2.0), (400, 3.0), (2000, 5.0), (14_250, 8.0)]);
+    assert!(found.iter().all(|row| row.values[1] == Cell::Float32(vec![7.0, -7.0])));
+    assert!(found[4].streams[1].repeated && found[4].streams[1].stale);
+}
+
+/// Damage and another size cost the picture, not the rows behind it.
+#[test]
+fn a_damaged_picture_costs_itself_only() {
+    use crate::dataset::{DatasetWriter, Picture};
+    use image::codecs::jpeg::JpegEncoder;
+
+    let jpeg = |side: u32, grey: u8| {
+        let mut bytes = Vec::new();
+        let pixels = vec![grey; (3 * side * side) as usize];
+        JpegEncoder::new(&mut bytes).encode(&pixels, side, side, image::ExtendedColorType::Rgb8).unwrap();
+        bytes
+    };
+    let message = |picture: &[u8]| -> Bytes {
+        let mut bytes = vec![0, 1, 0, 0, 5, 0, 0, 0];
+        bytes.extend(b"jpeg\0\0\0\0");
+        bytes.extend((picture.len() as u32).to_le_bytes());
+        bytes.extend(picture);
+        Arc::new(bytes)
+    };
+    let whole = jpeg(32, 200);
+    let mut broken = whole.clone();
+    broken[4..160].fill(0x55);
+    let cut = whole[..whole.len() - 40].to_vec();
+    for pictures in ["video", "image"] {
+        let text = format!(
+            "version: 1
+robot_type: arm
+fps: 10
+settle_ms: 150
+streams:
+  - {{name: eye, topic: /eye, type: sensor_msgs/msg/CompressedImage, role: observation, align: as_of, rate_hz: 10,
+     tolerance_ms: 60, timeline: receive, camera: eye, size: 32x32, pictures: {pictures}}}
+  - {{name: command, topic: /command, type: t/msg/Plain, role: action, align: hold, rate_hz: 10, tolerance_ms: 1000,
+     timeline: receive, fields: [data], names: [a, b]}}
+"
+        );
+        let contract = Contract::parse(&text).unwrap();
+        let mut aligner = Aligner::new(&contract);
+        let definition = |text: &str| Definition { text: text.into(), hash: String::new() };
+        aligner.define(0, &definition("string format\nuint8[] data")).unwrap();
+        aligner.define(1, &definition("float32[2] data")).unwrap();
+        aligner.push(1, T0, &plain(1.0, 2.0)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = DatasetWriter::open(folder.path(), layout(&contract).unwrap()).unwrap();
+        writer.begin_episode("look").unwrap();
+        let sent = [&whole, &broken, &cut, &jpeg(16, 9), &b"GIF89a".to_vec(), &whole, &whole, &whole];
+        let mut stale = Vec::new();
+        for (number, picture) in (0..).zip(sent) {
+            aligner.push(0, T0 + 100 * MS * number, &message(picture)).unwrap();
+            while let Some(row) = aligner.row() {
+                writer.push(&row).unwrap();
+                stale.push(row.streams[0].stale);
+                let Cell::Picture(picture) = &row.values[1] else { panic!() };
+                assert_eq!(matches!(**picture, Picture::Rgb8 { .. }), pictures == "video");
+            }
+        }
+        assert_eq!(stale, [false, true, true, true, true, false], "{pictures}");
+        let errors: Vec<_> = aligner.take_errors().iter().map(ToString::to_string).collect();
+        assert_eq!(errors.len(), 4, "{errors:?}");
+        assert!(errors[1].contains("one that is cut off") && errors[2].contains("16x16"), "{errors:?}");
+    }
+}
+
 #[test]
 fn what_the_gate_will_refuse_is_warned_of_while_recording() {
     let mut contract = contract("as_of", "header");

@@ -16,6 +16,8 @@ pub(super) struct Track {
     shown: Option<(u64, Decoded)>,
     /// The stamp that the row before showed.
     before: Option<u64>,
+    /// Whether a message could not be read, and none could be yet.
+    unreadable: bool,
 }
 
 impl Track {
@@ -28,6 +30,7 @@ impl Track {
             waiting: VecDeque::new(),
             shown: None,
             before: None,
+            unreadable: false,
         }
     }
 
@@ -40,10 +43,20 @@ impl Track {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() && self.shown.is_none()
     }
 
+    /// Whether messages came, and none of them could be read.
+    pub fn is_unreadable(&self) -> bool {
+        self.unreadable && self.shown.is_none()
+    }
+
+    /// Forgets what was before a pause; only what holds until something newer comes goes on to hold.
     pub fn clear(&mut self) {
+        if self.align == Align::Hold {
+            self.keep_newest();
+            return;
+        }
         self.waiting.clear();
         self.shown = None;
     }
@@ -61,7 +74,8 @@ impl Track {
     }
 
     pub fn newest(&self) -> Option<u64> {
-        self.waiting.back().map(|(stamp, _)| *stamp)
+        let shown = self.shown.as_ref().map(|(stamp, _)| *stamp);
+        self.waiting.back().map(|(stamp, _)| *stamp).max(shown)
     }
 
     /// What the last row showed.
@@ -95,7 +109,7 @@ impl Track {
     fn show_next(&mut self, due: u64, errors: &mut Vec<AlignError>) -> bool {
         loop {
             let first = self.waiting.partition_point(|(stamp, _)| *stamp < due);
-            let latest = due + self.tolerance_nanos;
+            let latest = due.saturating_add(self.tolerance_nanos);
             let Some((stamp, bytes)) = self.waiting.get(first).filter(|(stamp, _)| *stamp <= latest).cloned()
             else {
                 return false;
@@ -121,8 +135,9 @@ impl Track {
         Some((stamp, repeated, stale))
     }
 
-    fn decode(&self, bytes: &Bytes, errors: &mut Vec<AlignError>) -> Option<Decoded> {
+    fn decode(&mut self, bytes: &Bytes, errors: &mut Vec<AlignError>) -> Option<Decoded> {
         let decoded = self.reading.as_ref()?.decode((**bytes).as_ref());
+        self.unreadable = decoded.is_err();
         let refused = |problem| errors.push(AlignError { stream: self.name.clone(), problem });
         decoded.map_err(refused).ok()
     }

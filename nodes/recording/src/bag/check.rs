@@ -89,7 +89,9 @@ impl Tally {
             self.undecodable_count += 1;
             self.undecodable.get_or_insert((self.messages, error.to_string()));
         }
-        if let Some(last) = self.last_sequence.filter(|last| *last > 0 && message.sequence > last + 1) {
+        if let Some(last) =
+            self.last_sequence.filter(|last| *last > 0 && message.sequence > last.saturating_add(1))
+        {
             self.skipped += u64::from(message.sequence - last - 1);
         }
         self.last_sequence = Some(message.sequence);

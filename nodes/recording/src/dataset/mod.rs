@@ -36,6 +36,7 @@ pub use episode::OpenEpisode;
 pub use frames::Pictures;
 pub use info::{FeatureInfo, Info, Ordered};
 pub use layout::{Feature, FeatureKind, Layout, LayoutError};
+pub(crate) use picture::{decode, encoded_size};
 pub use reader::{ColumnData, DatasetReader, EpisodeInfo};
 pub use row::{Cell, Picture, Row, StreamTruth};
 pub use writer::{Committed, DatasetWriter, LeftOver};

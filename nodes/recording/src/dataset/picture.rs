@@ -50,7 +50,7 @@ fn check_length(size: Size, per_pixel: usize, came: usize) -> Result<(), String>
 }
 
 /// Decodes a JPEG or PNG file.
-pub(super) fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
     let mut reader = open(bytes)?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODED);
@@ -68,7 +68,7 @@ fn open(bytes: &[u8]) -> Result<ImageReader<Cursor<&[u8]>>, String> {
 }
 
 /// Width and height by the file's header alone.
-pub(super) fn encoded_size(bytes: &[u8]) -> Result<Size, String> {
+pub(crate) fn encoded_size(bytes: &[u8]) -> Result<Size, String> {
     let (width, height) = open(bytes)?.into_dimensions().map_err(|error| error.to_string())?;
     Ok(Size { width: width as usize, height: height as usize })
 }

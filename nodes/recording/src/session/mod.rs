@@ -13,6 +13,7 @@
 mod rows;
 
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::align::{EVENT_DEFINITION, EVENT_TOPIC, EVENT_TYPE, Event, Failure, Quality, layout};
@@ -57,6 +58,12 @@ pub enum SessionError {
         expected: &'static str,
         /// What is going on.
         now: &'static str,
+    },
+    /// Somebody else records there.
+    #[error("{}: another recorder records there", path.display())]
+    Locked {
+        /// The root.
+        path: PathBuf,
     },
     /// The clock went back, so that the episode's messages are in no order any more.
     #[error("the clock jumped back by {0} s: the episode ends here")]
@@ -154,6 +161,8 @@ pub struct Session {
     newest: u64,
     left_behind: Vec<LeftBehind>,
     spools: Vec<String>,
+    /// Held against a second recorder, whose start would take the open bag for one that a crash left.
+    _lock: File,
 }
 
 impl std::fmt::Debug for Session {
@@ -166,10 +175,11 @@ impl Session {
     /// Opens a session; continues the dataset that is there. Bags that a crash cut off are saved to `recovered/`.
     ///
     /// # Errors
-    /// The folders cannot be made, or the dataset has another rate, robot or features than the contract.
+    /// Another session records there, the folders cannot be made, or the dataset has another rate, robot or features than the contract.
     pub fn open(contract: Contract, contract_text: &str, settings: Settings) -> Result<Self, SessionError> {
         let bags = settings.root.join("bags");
         std::fs::create_dir_all(&bags).map_err(|reason| SessionError::Io { path: bags.clone(), reason })?;
+        let lock = lock(&settings.root)?;
         let left_behind = recover_all(&bags, &settings)?;
         let (mut rows, mut spools) = (None, Vec::new());
         if settings.dataset {
@@ -192,6 +202,7 @@ impl Session {
             newest: 0,
             left_behind,
             spools,
+            _lock: lock,
         })
     }
 
@@ -332,7 +343,7 @@ impl Session {
             episode.quality.pause(log_nanos);
         }
         if let Some(rows) = &self.rows {
-            rows.pause();
+            rows.pause(log_nanos);
         }
         Ok(())
     }
@@ -374,18 +385,22 @@ impl Session {
             return Err(SessionError::State { expected: "an episode in progress", now: "idle" });
         };
         episode.quality.pause(self.newest);
-        let mut made = self.rows.as_mut().map(Rows::end);
+        let newest = self.newest;
+        let mut made = self.rows.as_mut().map(|rows| rows.end(newest));
         let mut rows_from_bag = false;
         if let Some(outcome) = &made {
             episode.quality.add_rows(&outcome.quality);
             rows_from_bag = outcome.fell_behind;
         }
-        let failures = episode.quality.failures();
+        let mut failures = episode.quality.failures();
         // Rows that are still to be made count only in what the bag tells.
-        let rejected = !failures.is_empty() && self.contract.gate.failing == Failing::Reject;
+        let problem = made.as_mut().filter(|_| !rows_from_bag).and_then(|outcome| outcome.problem.take());
+        let no_rows = problem.is_some();
+        failures.extend(problem.map(|reason| Failure::Rows { reason }));
+        let mut rejected = no_rows || (!failures.is_empty() && self.contract.gate.failing == Failing::Reject);
         let seconds = episode.quality.seconds(self.newest);
         let messages = episode.messages;
-        let place = if rejected { self.rejected_place(&episode.place)? } else { episode.place.clone() };
+        let mut place = if rejected { self.rejected_place(&episode.place)? } else { episode.place.clone() };
         episode.bag.set_custom_data("gate", &verdict(&failures));
         let task = episode.task.clone();
         episode.bag.finish()?;
@@ -395,12 +410,28 @@ impl Session {
         }
         let provenance = provenance(&place, &self.contract_text, &failures, rows_from_bag);
         let committed = match (&mut self.rows, rejected) {
+            (Some(rows), true) if rows.failed().is_some() => {
+                // What was made until then can be recovered.
+                rows.leave();
+                Ok(None)
+            }
             (Some(rows), true) => rows.discard().map(|()| None),
             (Some(rows), false) if rows_from_bag => rows.commit_from_bag(&place, &task, provenance).map(Some),
             (Some(rows), false) => rows.commit(&task, provenance).map(Some),
             (None, _) => Ok(None),
-        }
-        .map_err(SessionError::Rows)?;
+        };
+        let committed = match committed {
+            Err(reason) if rows_from_bag => {
+                let aside = self.rejected_place(&place)?;
+                std::fs::rename(&place, &aside)
+                    .map_err(|reason| SessionError::Io { path: aside.clone(), reason })?;
+                (rejected, place) = (true, aside);
+                failures.push(Failure::Rows { reason });
+                self.rows.iter().for_each(Rows::leave);
+                None
+            }
+            committed => committed.map_err(SessionError::Rows)?,
+        };
         let rows = committed.as_ref().map_or_else(
             || made.take().map_or(0, |outcome: RowsOutcome| outcome.rows),
             |committed| committed.frames,
@@ -462,9 +493,19 @@ impl Session {
         Some(quality)
     }
 
+    /// The newest receive stamp of the episode.
+    pub fn newest(&self) -> u64 {
+        self.newest
+    }
+
     /// Messages of the open episode.
     pub fn messages(&self) -> u64 {
         self.episode.as_ref().map_or(0, |episode| episode.messages)
+    }
+
+    /// Why the open episode gets no more rows, as long as it is open.
+    pub fn rows_failed(&self) -> Option<String> {
+        self.episode.as_ref().and(self.rows.as_ref())?.failed()
     }
 
     /// What went wrong with rows since this was last asked, in words; and the streams that rows still wait for.
@@ -495,6 +536,17 @@ impl Session {
             .map_err(|reason| SessionError::Io { path: folder.clone(), reason })?;
         let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(free_name(&folder, &name))
+    }
+}
+
+fn lock(root: &Path) -> Result<File, SessionError> {
+    let path = root.join(".lock");
+    let opened = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = opened.map_err(|reason| SessionError::Io { path: path.clone(), reason })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(SessionError::Locked { path: root.to_owned() }),
+        Err(TryLockError::Error(reason)) => Err(SessionError::Io { path, reason }),
     }
 }
 

@@ -17,9 +17,9 @@ enum Command {
     Define(usize, Definition),
     Begin(String, Sender<Result<(), String>>),
     Message(usize, u64, Bytes),
-    Pause,
+    Pause(u64),
     Resume,
-    End(Sender<RowsOutcome>),
+    End(u64, Sender<RowsOutcome>),
     Commit(String, serde_json::Value, Sender<Result<Committed, String>>),
     FromBag(PathBuf, String, serde_json::Value, Sender<Result<Committed, String>>),
     Discard(Sender<Result<(), String>>),
@@ -33,6 +33,8 @@ pub(super) struct RowsOutcome {
     pub rows: u64,
     pub quality: Quality,
     pub fell_behind: bool,
+    /// Why there are none, or not all of them.
+    pub problem: Option<String>,
 }
 
 /// What both threads see.
@@ -47,6 +49,8 @@ struct Seen {
     quality: Quality,
     problems: Vec<String>,
     awaited: Vec<String>,
+    /// Why the present episode gets no more rows.
+    failed: Option<String>,
 }
 
 /// The handle of the thread.
@@ -62,7 +66,8 @@ const GONE: &str = "the thread that makes rows has ended";
 
 impl Rows {
     pub fn start(writer: DatasetWriter, contract: &Contract, budget: usize) -> Result<Self, SessionError> {
-        let seen = Seen { quality: Quality::new(contract), problems: Vec::new(), awaited: Vec::new() };
+        let quality = Quality::new(contract);
+        let seen = Seen { quality, problems: Vec::new(), awaited: Vec::new(), failed: None };
         let shared = Arc::new(Shared {
             waiting: AtomicUsize::new(0),
             fell_behind: AtomicBool::new(false),
@@ -76,7 +81,6 @@ impl Rows {
             contract: contract.clone(),
             writer,
             shared: shared.clone(),
-            failed: None,
         };
         let thread =
             std::thread::Builder::new().name("rows".to_owned()).spawn(move || worker.run(&inbox)).map_err(
@@ -121,18 +125,19 @@ impl Rows {
         self.send(Command::Message(stream, log_nanos, bytes.clone()));
     }
 
-    pub fn pause(&self) {
-        self.send(Command::Pause);
+    pub fn pause(&self, log_nanos: u64) {
+        self.send(Command::Pause(log_nanos));
     }
 
     pub fn resume(&self) {
         self.send(Command::Resume);
     }
 
-    /// Waits until all messages that were handed over are rows.
-    pub fn end(&mut self) -> RowsOutcome {
-        let nothing = || RowsOutcome { rows: 0, quality: self.quality(), fell_behind: true };
-        self.ask(Command::End).unwrap_or_else(nothing)
+    /// Waits until all messages that were handed over are rows, the last of them due at the end.
+    pub fn end(&mut self, log_nanos: u64) -> RowsOutcome {
+        let problem = Some(GONE.to_owned());
+        let nothing = || RowsOutcome { rows: 0, quality: self.quality(), fell_behind: true, problem };
+        self.ask(|reply| Command::End(log_nanos, reply)).unwrap_or_else(nothing)
     }
 
     pub fn commit(&mut self, task: &str, provenance: serde_json::Value) -> Result<Committed, String> {
@@ -172,6 +177,11 @@ impl Rows {
         self.seen().quality.clone()
     }
 
+    /// Why the present episode gets no more rows.
+    pub fn failed(&self) -> Option<String> {
+        self.seen().failed.clone()
+    }
+
     pub fn take_problems(&self) -> (Vec<String>, Vec<String>) {
         let mut seen = self.seen();
         (std::mem::take(&mut seen.problems), seen.awaited.clone())
@@ -197,8 +207,6 @@ struct Worker {
     definitions: Vec<(usize, Definition)>,
     writer: DatasetWriter,
     shared: Arc<Shared>,
-    /// Why the present episode's rows cannot be committed.
-    failed: Option<String>,
 }
 
 impl Worker {
@@ -215,9 +223,12 @@ impl Worker {
                     self.message(stream, log_nanos, &bytes);
                     self.shared.waiting.fetch_sub((*bytes).as_ref().len(), Ordering::Relaxed);
                 }
-                Command::Pause => self.aligner.pause(),
+                Command::Pause(log_nanos) => {
+                    self.settle(log_nanos);
+                    self.aligner.pause();
+                }
                 Command::Resume => self.aligner.resume(),
-                Command::End(reply) => drop(reply.send(self.outcome())),
+                Command::End(log_nanos, reply) => drop(reply.send(self.outcome(log_nanos))),
                 Command::Commit(task, provenance, reply) => {
                     drop(reply.send(self.commit(&task, &provenance)));
                 }
@@ -244,28 +255,47 @@ impl Worker {
     }
 
     fn begin(&mut self, task: &str) -> Result<(), String> {
-        self.failed = None;
         self.aligner = Aligner::new(&self.contract);
         for (stream, definition) in std::mem::take(&mut self.definitions) {
             self.define(stream, &definition);
             self.definitions.push((stream, definition));
         }
-        self.seen().quality = Quality::new(&self.contract);
+        let quality = Quality::new(&self.contract);
+        {
+            let mut seen = self.seen();
+            (seen.quality, seen.failed) = (quality, None);
+        }
         self.writer.begin_episode(task).map_err(|error| error.to_string())
     }
 
     fn message(&mut self, stream: usize, log_nanos: u64, bytes: &Bytes) {
-        if self.failed.is_some() {
+        if self.has_failed() {
             return;
         }
         if let Err(error) = self.aligner.push(stream, log_nanos, bytes) {
             self.problem(error.to_string());
         }
+        self.push_rows();
+    }
+
+    /// Makes the rows until a moment that nothing more comes from.
+    fn settle(&mut self, log_nanos: u64) {
+        if !self.has_failed() && !self.shared.fell_behind.load(Ordering::Relaxed) {
+            self.aligner.settle(log_nanos);
+            self.push_rows();
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.seen().failed.is_some()
+    }
+
+    fn push_rows(&mut self) {
         while let Some(row) = self.aligner.row() {
             self.seen().quality.row(&row);
             if let Err(error) = self.writer.push(&row) {
                 self.problem(error.to_string());
-                self.failed = Some(error.to_string());
+                self.seen().failed = Some(error.to_string());
                 return;
             }
         }
@@ -275,20 +305,20 @@ impl Worker {
         self.seen().awaited = awaited;
     }
 
-    fn outcome(&mut self) -> RowsOutcome {
+    fn outcome(&mut self, log_nanos: u64) -> RowsOutcome {
+        self.settle(log_nanos);
         let fell_behind = self.shared.fell_behind.load(Ordering::Relaxed);
-        RowsOutcome { rows: self.writer.rows(), quality: self.seen().quality.clone(), fell_behind }
+        let rows = self.writer.rows();
+        let seen = self.seen();
+        let problem = match &seen.failed {
+            Some(reason) => Some(format!("rows could not be written: {reason}")),
+            None if rows == 0 => Some(no_rows(&self.aligner.awaited())),
+            None => None,
+        };
+        RowsOutcome { rows, quality: seen.quality.clone(), fell_behind, problem }
     }
 
     fn commit(&mut self, task: &str, provenance: &serde_json::Value) -> Result<Committed, String> {
-        if let Some(reason) = self.failed.take() {
-            return Err(reason);
-        }
-        if self.writer.rows() == 0 {
-            let awaited = self.aligner.awaited().join(", ");
-            self.writer.discard().map_err(|error| error.to_string())?;
-            return Err(format!("no row could be made; no message that can be used came from: {awaited}"));
-        }
         let committed = self.writer.commit(task, provenance).map_err(|error| error.to_string())?;
         self.shared.episodes.store(self.writer.episodes(), Ordering::Relaxed);
         Ok(committed)
@@ -302,12 +332,15 @@ impl Worker {
         provenance: &serde_json::Value,
     ) -> Result<Committed, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
-        self.failed = None;
         self.writer.discard().map_err(|error| text(&error))?;
         self.writer.begin_episode(task).map_err(|error| text(&error))?;
         let bag = BagReader::open(bag).map_err(|error| text(&error))?;
-        for row in BagRows::new(&bag, &self.contract).map_err(|error| text(&error))? {
+        let mut rows = BagRows::new(&bag, &self.contract).map_err(|error| text(&error))?;
+        for row in rows.by_ref() {
             self.writer.push(&row.map_err(|error| text(&error))?).map_err(|error| text(&error))?;
+        }
+        if self.writer.rows() == 0 {
+            return Err(no_rows(&rows.awaited()));
         }
         self.commit(task, provenance)
     }
@@ -322,5 +355,15 @@ impl Worker {
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why there is not one row.
+fn no_rows(awaited: &[&str]) -> String {
+    match awaited {
+        [] => "no row could be made: the episode was too short for one".to_owned(),
+        streams => {
+            format!("no row could be made: no message that can be used came from: {}", streams.join(", "))
+        }
     }
 }

@@ -91,6 +91,8 @@ fn rows_are_the_same_whichever_way_they_are_made() {
             times.iter().all(|time| !(T0 + 1500 * MS..T0 + 1800 * MS).contains(time)),
             "nothing of the pause"
         );
+        // Nothing is left out at the ends, though those rows were still to wait for messages under way.
+        assert!(times.contains(&(T0 + 1450 * MS)) && times.last() == Some(&(T0 + 3950 * MS)), "{times:?}");
         let states: Vec<_> = rows.iter().map(|row| row.values[0].clone()).collect();
         assert_eq!(states[0], Cell::Float32(vec![0.0, 0.0]));
         files.push((format!("{columns:?}"), rows));
@@ -165,9 +167,79 @@ fn a_session_without_messages_of_a_stream_says_which() {
     let folder = tempfile::tempdir().unwrap();
     let mut session = open(folder.path(), "failing: warn", 1 << 20);
     session.start("wave", T0).unwrap();
-    let refused = session.stop("nothing came", T0 + 3000 * MS).unwrap_err().to_string();
-    assert!(refused.ends_with("no message that can be used came from: joints, sent"), "{refused}");
-    assert!(matches!(session.start("again", T0), Ok(())));
+    let outcome = session.stop("nothing came", T0 + 3000 * MS).unwrap();
+    let expected = "no row could be made: no message that can be used came from: joints, sent";
+    assert!(!outcome.kept && outcome.bag.starts_with(folder.path().join("rejected")), "{outcome:?}");
+    assert_eq!(outcome.failures.last(), Some(&Failure::Rows { reason: expected.to_owned() }));
+    let bag = BagReader::open(&outcome.bag).unwrap();
+    let told = &bag.metadata().unwrap().custom_data["gate"];
+    assert!(told.ends_with(expected), "{told}");
+    // Messages that cannot be read are none that can be used.
+    session.start("again", T0).unwrap();
+    for ms in (0..3000).step_by(20) {
+        let stamps = Stamps { log_nanos: T0 + ms * MS, ..Stamps::default() };
+        let whole: Bytes = Arc::new(vec![0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let torn: Bytes = Arc::new(vec![0, 1, 0, 0, 0, 0]);
+        session.message(0, stamps, &whole).unwrap();
+        session.message(1, stamps, &torn).unwrap();
+    }
+    let outcome = session.stop("damaged", T0 + 3000 * MS).unwrap();
+    let expected = "no row could be made: no message that can be used came from: sent";
+    assert_eq!(
+        (outcome.kept, outcome.failures),
+        (false, vec![Failure::Rows { reason: expected.to_owned() }])
+    );
+    assert_eq!(std::fs::read_dir(folder.path().join("bags")).unwrap().count(), 0);
+}
+
+/// A second recorder must not take the open bag for one that a crash left.
+#[test]
+fn a_root_is_recorded_to_by_one_at_a_time() {
+    for dataset in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let (contract, text) = contract("");
+        let settings = Settings {
+            root: folder.path().to_owned(),
+            dataset,
+            distro: Distro::Jazzy,
+            rows_budget: 1 << 20,
+            recorder: "test".to_owned(),
+        };
+        let begin = || Session::open(contract.clone(), &text, settings.clone());
+        let mut session = begin().unwrap();
+        session.start("wave", T0).unwrap();
+        session.flush().unwrap();
+        let refused = begin().unwrap_err().to_string();
+        assert!(refused.ends_with("another recorder records there"), "{refused}");
+        assert!(folder.path().join("bags/episode_000000.recording").exists());
+        assert!(!folder.path().join("recovered").exists());
+        session.discard().unwrap();
+        drop(session);
+        begin().unwrap();
+    }
+}
+
+/// Rows that cannot be written any more are told for as long as the episode lasts, and the gate refuses it.
+#[test]
+fn rows_that_cannot_be_written_put_the_bag_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut session = open(folder.path(), "failing: warn", 1 << 20);
+    session.start("wave", T0).unwrap();
+    feed(&mut session, 0, 1000);
+    std::fs::remove_dir_all(folder.path().join("dataset/.rec")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    feed(&mut session, 1000, 3000);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while session.rows_failed().is_none() {
+        assert!(std::time::Instant::now() < end);
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let told = session.rows_failed().unwrap();
+    assert!(told.contains("removed while recording"), "{told}");
+    assert_eq!(session.rows_failed(), Some(told.clone()), "it is not told once only");
+    let outcome = session.stop("enough", T0 + 3000 * MS).unwrap();
+    assert_eq!(outcome.failures, [Failure::Rows { reason: format!("rows could not be written: {told}") }]);
+    assert!(!outcome.kept && outcome.bag.starts_with(folder.path().join("rejected")), "{outcome:?}");
 }
 
 /// The episode cannot be saved, which is told; the session is ready for what follows, and says what is gone.

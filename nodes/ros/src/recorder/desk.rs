@@ -9,9 +9,11 @@ use futures::channel::oneshot;
 use recording::Stamps;
 use recording::Topic;
 use recording::align::Quality;
-use recording::contract::Stream;
+use recording::bag::Durability;
+use recording::contract::{Align, Stream};
 use recording::session::{Bytes, Outcome, Session, SessionError, State};
 
+use super::latest::Latest;
 use super::ring::Ring;
 use super::settings::Settings;
 use super::status::{Board, Snapshot};
@@ -96,6 +98,9 @@ pub(super) struct Desk {
     run_left: u64,
     task: String,
     ring: Ring,
+    latest: Latest,
+    /// Streams that every publisher offers to late listeners.
+    latched: Vec<bool>,
     watch: Quality,
     missed: Vec<u64>,
     foreign: Vec<Option<String>>,
@@ -127,6 +132,8 @@ impl Desk {
             run_left: 0,
             task: settings.task.clone(),
             ring: Ring::new(settings.highlight, settings.highlight_bytes),
+            latest: Latest::new(streams),
+            latched: vec![false; streams],
             watch: Quality::new(&settings.contract),
             missed: vec![0; streams],
             foreign: vec![None; streams],
@@ -217,6 +224,8 @@ impl Desk {
         }
         let number = self.session.episodes();
         self.session.start(&self.task, self.now()).map_err(|error| error.to_string())?;
+        self.latest.begin();
+        self.record_latest(u64::MAX)?;
         if self.run_left == 0 {
             self.run_left = self.settings.episodes;
         }
@@ -226,17 +235,7 @@ impl Desk {
     }
 
     fn end(&mut self, reason: &str) -> Result<String, String> {
-        // What was received before the end belongs to the episode.
-        let end = self.now() as i64;
-        while self.session.state() == State::Recording
-            && let Some(message) = self.queue.take(Duration::ZERO)
-        {
-            let later = !self.clock.is_simulated() && message.received_ns > end;
-            self.message(message);
-            if later {
-                break;
-            }
-        }
+        self.drain();
         self.count_missed();
         let outcome = self.session.stop(reason, self.now()).map_err(|error| error.to_string());
         self.phase = Phase::Waiting;
@@ -251,6 +250,40 @@ impl Desk {
         self.last.clone_from(&text);
         // A rejected episode is an answer that fails, whoever asked.
         if outcome.kept { Ok(text) } else { Err(text) }
+    }
+
+    /// What was received before the end, or a pause, belongs to the episode.
+    fn drain(&mut self) {
+        let end = self.now() as i64;
+        while self.session.state() == State::Recording
+            && let Some(message) = self.queue.take(Duration::ZERO)
+        {
+            let later = !self.clock.is_simulated() && message.received_ns > end;
+            self.message(message);
+            if later {
+                break;
+            }
+        }
+    }
+
+    /// Records what was said before and still holds, as received now: of latched topics the newest of each publisher, of streams
+    /// that hold the newest. Late listeners would get it too, and nobody says it again.
+    fn record_latest(&mut self, until_nanos: u64) -> Result<(), String> {
+        for (stream, of) in self.settings.contract.streams.iter().enumerate() {
+            if !self.latched[stream] && of.align != Some(Align::Hold) {
+                continue;
+            }
+            for (stamps, bytes) in self.latest.take(stream, self.latched[stream], until_nanos) {
+                // The session takes no stamp before its newest: that of the start.
+                let stamps = Stamps { log_nanos: self.session.newest(), ..stamps };
+                if let Err(error) = self.session.message(stream, stamps, &bytes) {
+                    self.session.abandon();
+                    self.phase = Phase::Waiting;
+                    return Err(error.to_string());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn discard(&mut self) -> Result<String, String> {
@@ -282,6 +315,7 @@ impl Desk {
     }
 
     fn pause(&mut self) -> Result<String, String> {
+        self.drain();
         self.session.pause(self.now()).map_err(|error| error.to_string())?;
         Ok("paused".to_owned())
     }
@@ -291,6 +325,7 @@ impl Desk {
             self.message(message);
         }
         self.session.resume(self.now()).map_err(|error| error.to_string())?;
+        self.record_latest(u64::MAX)?;
         Ok("recording goes on".to_owned())
     }
 
@@ -301,6 +336,8 @@ impl Desk {
         let entries = self.ring.take();
         let Some((_, stamps, _)) = entries.first() else { return Err("nothing has come yet".to_owned()) };
         self.session.start(&self.task, stamps.log_nanos).map_err(|error| error.to_string())?;
+        self.latest.begin();
+        self.record_latest(stamps.log_nanos)?;
         let mut last = stamps.log_nanos;
         for (stream, stamps, bytes) in &entries {
             last = last.max(stamps.log_nanos);
@@ -332,6 +369,9 @@ impl Desk {
     }
 
     fn define(&mut self, stream: usize, topic: Topic) -> Result<String, String> {
+        let offered = &topic.offered_qos;
+        self.latched[stream] =
+            !offered.is_empty() && offered.iter().all(|qos| qos.durability == Durability::TransientLocal);
         self.session.define(stream, topic).map(|()| String::new()).map_err(|error| error.to_string())
     }
 
@@ -346,7 +386,10 @@ impl Desk {
             return; // Tokens that mean something else than the dataset's.
         }
         self.watch.message(stream, stamps.log_nanos);
+        let publisher = message.publisher.0;
         let bytes: Bytes = Arc::new(Kept(message));
+        let recorded = self.session.state() == State::Recording;
+        self.latest.note(stream, publisher, stamps, bytes.clone(), recorded);
         match self.session.state() {
             State::Recording => {
                 if let Err(error) = self.session.message(stream, stamps, &bytes) {
@@ -474,6 +517,7 @@ impl Desk {
         }
         warnings.extend(self.disk_problem());
         warnings.extend(self.encoder_problems());
+        warnings.extend(self.session.rows_failed().map(|reason| format!("no more rows: {reason}")));
         let told: Vec<_> = problems.iter().chain(&warnings).cloned().collect();
         if self.session.state() == State::Recording
             && !told.is_empty()

@@ -23,7 +23,8 @@ impl Keyboard {
     /// Keys of the terminal that standard input is; nothing when it is none, or not wanted.
     pub fn open(wanted: bool) -> Option<Self> {
         let input = std::io::stdin();
-        if !wanted || !input.is_terminal() {
+        // A terminal stops who changes it from the background, as `recorder_node &` would be.
+        if !wanted || !input.is_terminal() || is_in_background() {
             return None;
         }
         let before = tcgetattr(input.as_fd()).ok()?;
@@ -63,6 +64,23 @@ impl Drop for Keyboard {
     }
 }
 
+/// Whether another process group has the terminal.
+fn is_in_background() -> bool {
+    std::fs::read_to_string("/proc/self/stat").is_ok_and(|stat| is_background(&stat))
+}
+
+/// By `/proc/<pid>/stat`: behind the name in brackets state, parent, group, session, terminal and the terminal's foreground group,
+/// which is -1 without a controlling terminal.
+fn is_background(stat: &str) -> bool {
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let number =
+        |index: usize| fields.split_whitespace().nth(index).and_then(|field| field.parse::<i64>().ok());
+    match (number(2), number(5)) {
+        (Some(group), Some(foreground)) => foreground > 0 && foreground != group,
+        _ => false,
+    }
+}
+
 /// What a key asks for; `more` gives the bytes that follow it.
 fn command(byte: u8, mut more: impl FnMut() -> Option<u8>) -> Option<Command> {
     match byte {
@@ -83,6 +101,14 @@ fn command(byte: u8, mut more: impl FnMut() -> Option<u8>) -> Option<Command> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_the_terminal_is_read_from_proc() {
+        assert!(!is_background("812 (recorder (x) n) S 1 812 700 34816 812 4194304"));
+        assert!(is_background("812 (recorder_node) S 1 812 700 34816 700 4194304"));
+        assert!(!is_background("812 (recorder_node) S 1 812 700 0 -1 4194304"));
+        assert!(!is_background(""));
+    }
 
     #[test]
     fn arrows_and_escape_are_told_apart() {

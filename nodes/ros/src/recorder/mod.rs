@@ -7,6 +7,7 @@
 
 mod desk;
 mod keyboard;
+mod latest;
 mod ring;
 mod settings;
 mod status;
