@@ -61,7 +61,7 @@ fn write_dataset(root: &Path, tokens: Option<(&str, &[f32])>) {
 
 fn train(folder: &Path, data: &str, run: &str, more: &str) -> Output {
     let arguments = format!(
-        "train policy --data {data} --bundle tiny --run {run} --out {run}-out --epochs 2 --history 2 --threads 1{more}"
+        "train policy --data {data} --bundle tiny --run {run} --out {run}-out --epochs 2 --history 2 --threads 1 --space joint-positions{more}"
     );
     pixio(folder, &arguments)
 }
