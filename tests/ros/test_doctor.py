@@ -121,17 +121,23 @@ def test_a_running_node_is_told_with_its_rates_and_what_cannot_reach_it(start, p
     start("perception_node", {"bundle": bundle, "qos_overrides./cam.subscription.reliability": "reliable"}, remaps={"image": "/cam"},
           name="insists")
     peer.listen("/follows/depth/image_rect", Image)
-    process = doctor("--json", "--image", "/cam", "--seconds", 4, *skipping("ros", "transport", "onnxruntime", *OTHER_AREAS))
-    end, sec = time.monotonic() + 100, 0
-    while process.poll() is None:
-        assert time.monotonic() < end
-        sec += 1
-        infos.publish(camera_info())
-        images.publish(image(sec, pixels()))
-        peer.spin(0.1)
-    code, areas = report(process)
-    lines = {check["found"]: check["status"] for check in areas["graph"]}
-    assert code == 1 and lines["/cam: /insists asks for reliable delivery and /peer offers best effort: nothing arrives"] == "FAIL", lines
+    told = "/cam: /insists asks for reliable delivery and /peer offers best effort: nothing arrives"
+    sec, lines = 0, {}
+    # On a busy machine the graph may show itself later than the doctor waits.
+    for _ in range(4):
+        process = doctor("--json", "--image", "/cam", "--seconds", 4, *skipping("ros", "transport", "onnxruntime", *OTHER_AREAS))
+        end = time.monotonic() + 100
+        while process.poll() is None:
+            assert time.monotonic() < end
+            sec += 1
+            infos.publish(camera_info())
+            images.publish(image(sec, pixels()))
+            peer.spin(0.1)
+        code, areas = report(process)
+        lines = {check["found"]: check["status"] for check in areas["graph"]}
+        if told in lines:
+            break
+    assert code == 1 and lines.get(told) == "FAIL", lines
     assert not any("/follows asks" in line for line in lines), lines
     [follows] = [line for line in lines if line.startswith("follows: camera: in ")]
     rates = re.search(r"in ([0-9.]+) Hz, out ([0-9.]+) Hz", follows)
