@@ -1,4 +1,4 @@
-"""A node of the demonstrations and tests: waiting, and asking services.
+"""A node of the demonstrations, tests and benches: waiting, and asking services.
 
 A client sees a server before the server sees the client, and an answer sent in between is lost: rmw_fastrtps waits 100 ms for the
 client to appear, which a busy machine exceeds. Discovery itself comes in order, so whoever answers a client that was made later knows

@@ -21,9 +21,12 @@ from pathlib import Path
 
 import rclpy
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from peer import Peer
+
 BIN = Path(os.environ.get("PIXIO_BIN", ROOT / "target/release"))
 TOPICS = {f"/load/camera_{camera}": "sensor_msgs/msg/Image" for camera in range(4)}
 TOPICS["/load/joints"] = "sensor_msgs/msg/JointState"
@@ -44,22 +47,6 @@ def processor_seconds(process):
 
 def peak_memory_mb(process):
     return int(re.search(r"VmHWM:\s+(\d+) kB", open(f"/proc/{process.pid}/status").read()).group(1)) / 1024
-
-
-def spin_until(node, condition, what):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > end:
-            sys.exit(f"no {what} within {PATIENCE} s")
-        rclpy.spin_once(node, timeout_sec=0.05)
-
-
-def call(node, service):
-    client = node.create_client(Trigger, f"/recorder_node/{service}")
-    spin_until(node, client.service_is_ready, service)
-    answer = client.call_async(Trigger.Request())
-    spin_until(node, answer.done, f"answer of {service}")
-    return answer.result()
 
 
 def recorder_node(folder):
@@ -91,16 +78,17 @@ def give_back(folder, stop):
 
 
 def run(seconds, folder):
-    node = rclpy.create_node("bench")
+    peer = Peer("bench", PATIENCE)
+    node = peer.node
     status = []
     node.create_subscription(String, "/recorder_node/status", status.append, 10)
     ours = recorder_node(folder)
     plain = start([sys.executable, ROOT / "tests/bench/rclpy_recorder.py", folder / "plain.mcap", *map("=".join, TOPICS.items())])
     assert plain.stdout.readline() == "ready\n"
     load = start([BIN / "examples/load_generator", seconds, 4, 30, 200, 10], stdin=subprocess.PIPE)
-    spin_until(node, lambda: all(node.count_subscribers(topic) == 2 for topic in TOPICS), "subscriptions of both")
+    peer.until(lambda: all(node.count_subscribers(topic) == 2 for topic in TOPICS), "subscriptions of both")
     assert load.stdout.readline() == "connected\n"
-    assert call(node, "start").success
+    assert peer.ask("/recorder_node/start").success
     time.sleep(2)
     before = {process: processor_seconds(process) for process in (ours, plain)}
     load.stdin.write("go\n")
@@ -110,10 +98,10 @@ def run(seconds, folder):
     used = {process: processor_seconds(process) - before[process] for process in (ours, plain)}
     memory = {process: peak_memory_mb(process) for process in (ours, plain)}
     status.clear()
-    spin_until(node, lambda: status, "status")
+    peer.until(lambda: status, "status")
     messages = json.loads(status[-1].data)["messages"]
     gigabytes = sum(file.stat().st_size for file in (folder / "ours").rglob("*.mcap")) / 1e9
-    kept = call(node, "stop")
+    kept = peer.ask("/recorder_node/stop")
     for process in (plain, ours, load):
         process.send_signal(signal.SIGINT)
     written = int(plain.stdout.read().split()[-1])
