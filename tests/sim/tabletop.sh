@@ -44,8 +44,9 @@ for encoder in pixio random; do
 done
 done_with labels
 
+# Eight actions at once: a chunk of one ends when the next picture is taken, before its own chunk can be there, and policy_node would hold.
 policy() {
-  "$pixio" train policy --bundle "$1" --epochs "$epochs" --frame world --half --run "$2" --out "$3" --data "${@:4}"
+  "$pixio" train policy --bundle "$1" --epochs "$epochs" --chunk 8 --frame world --half --run "$2" --out "$3" --data "${@:4}"
 }
 missing "$out/tabletop-tiny" && policy "$out/pixio-labels" "$out/run/policy" "$out/tabletop-tiny" "$out"/demos/*
 for task in "${tasks[@]}"; do
