@@ -1,18 +1,20 @@
 //! What the fuzz targets do with recordings; `nodes/recording/tests/hostile.rs` does the same with damaged ones on every run of
-//! the tests.
+//! the tests, and looks at what is said, which the functions here give.
 #![allow(dead_code)] // Each target uses some of it.
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use calibration::Size;
+use recording::Report;
 use recording::bag::{BagReader, Distro, check_bag, recover_bag};
 use recording::cdr::{FieldPath, Schema};
 use recording::contract::Contract;
-use recording::convert::{BagsToDataset, contract_of, episode_to_bag};
+use recording::convert::{BagsToDataset, Outcome, contract_of, episode_to_bag};
 use recording::dataset::{
     Cell, DatasetReader, DatasetWriter, Feature, FeatureKind, Layout, Picture, Row, check_dataset,
 };
@@ -20,18 +22,26 @@ use serde_json::json;
 
 const SIZE: Size = Size { width: 32, height: 32 };
 
+/// What was said against something, if anything was.
+fn said<T, E: Display>(result: Result<T, E>, all: &mut Vec<String>) -> Option<T> {
+    result.map_err(|error| all.push(error.to_string())).ok()
+}
+
 /// A field's path on the first line, then the definition of a type, and behind a zero a message of it. The text is also read as a
 /// contract.
-pub fn message(bytes: &[u8]) {
+pub fn message(bytes: &[u8]) -> Vec<String> {
     let mut parts = bytes.splitn(2, |byte| *byte == 0);
     let (text, data) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let text = String::from_utf8_lossy(text);
     let (path, definition) = text.split_once('\n').unwrap_or(("data", &text));
-    let _ = Contract::parse(&text);
-    let Ok(schema) = Schema::parse("a/msg/A", definition) else { return };
-    if let (Ok(path), Ok(value)) = (FieldPath::parse(path), schema.decode(data)) {
-        let _ = path.numbers(&value, &mut Vec::new());
+    let mut all = Vec::new();
+    said(Contract::parse(&text), &mut all);
+    let Some(schema) = said(Schema::parse("a/msg/A", definition), &mut all) else { return all };
+    let (path, value) = (said(FieldPath::parse(path), &mut all), said(schema.decode(data), &mut all));
+    if let (Some(path), Some(value)) = (path, value) {
+        said(path.numbers(&value, &mut Vec::new()), &mut all);
     }
+    all
 }
 
 /// A dataset with numbers, pictures in rows, a video, and an episode that a crash left in its log.
@@ -94,32 +104,61 @@ pub fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Everything that reads a dataset; what it says does not matter.
-pub fn use_dataset(root: &Path) {
-    let _ = check_dataset(root, |_| ());
-    if let Ok(reader) = DatasetReader::open(root) {
+fn findings(report: Report, all: &mut Vec<String>) {
+    all.extend(report.findings.into_iter().map(|finding| format!("{}: {}", finding.place, finding.problem)));
+}
+
+/// Everything that reads a dataset.
+pub fn use_dataset(root: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Some(report) = said(check_dataset(root, |_| ()), &mut all) {
+        findings(report, &mut all);
+    }
+    if let Some(reader) = said(DatasetReader::open(root), &mut all) {
         for episode in reader.episodes().iter().take(3) {
-            let _ = reader.numbers(episode, "observation.state");
+            said(reader.numbers(episode, "observation.state"), &mut all);
             for key in ["observation.images.still", "observation.images.film"] {
-                let _ = reader.picture(episode, key, 1);
-                let _ = reader.pictures(episode, key).map(|pictures| pictures.take(20).count());
+                said(reader.picture(episode, key, 1), &mut all);
+                for picture in said(reader.pictures(episode, key), &mut all).into_iter().flatten().take(20) {
+                    said(picture, &mut all);
+                }
             }
         }
     }
-    if let Ok(mut writer) = DatasetWriter::reopen(root) {
-        for log in writer.left_over().unwrap_or_default() {
-            let _ = writer.recover(&log);
+    if let Some(mut writer) = said(DatasetWriter::reopen(root), &mut all) {
+        for log in said(writer.left_over(), &mut all).unwrap_or_default() {
+            if log.rows > 0 {
+                said(writer.recover(&log), &mut all);
+            }
         }
     }
+    all
 }
 
 /// Everything that reads a bag; `made` is for what is made of it.
-pub fn use_bag(bag: &Path, made: &Path, conversion: &BagsToDataset) {
-    let _ = check_bag(bag, |_| ());
-    let _ = BagReader::open(bag).map(|reader| reader.messages().map(|all| all.take(10_000).count()));
-    let _ = recover_bag(bag, &made.join("bag"), Distro::Jazzy, BTreeMap::new());
-    let _ = conversion.run(&[bag.to_owned()], &made.join("set"), |_| ());
+pub fn use_bag(bag: &Path, made: &Path, conversion: &BagsToDataset) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Some(report) = said(check_bag(bag, |_| ()), &mut all) {
+        findings(report, &mut all);
+    }
+    if let Some(reader) = said(BagReader::open(bag), &mut all)
+        && let Some(messages) = said(reader.messages(), &mut all)
+    {
+        for message in messages.take(10_000) {
+            said(message, &mut all);
+        }
+    }
+    said(recover_bag(bag, &made.join("bag"), Distro::Jazzy, BTreeMap::new()), &mut all);
+    if let Some(converted) = said(conversion.run(&[bag.to_owned()], &made.join("set"), |_| ()), &mut all) {
+        for one in converted {
+            all.extend(one.problems);
+            if let Outcome::Failed(error) = one.outcome {
+                all.push(error.to_string());
+            }
+        }
+    }
     let _ = std::fs::remove_dir_all(made);
+    all
 }
 
 /// How the bag of [`write_bag`] becomes a dataset.
@@ -220,8 +259,8 @@ impl Stage {
             std::fs::write(path, if replaced { content } else { original })?;
         }
         match &self.conversion {
-            Some(conversion) => use_bag(&recording, &self.root.join("made"), conversion),
-            None => use_dataset(&recording),
+            Some(conversion) => drop(use_bag(&recording, &self.root.join("made"), conversion)),
+            None => drop(use_dataset(&recording)),
         }
         Ok(())
     }

@@ -4,4 +4,4 @@
 #[path = "../src/recordings.rs"]
 mod recordings;
 
-libfuzzer_sys::fuzz_target!(init: recordings::begin_messages(), |bytes: &[u8]| recordings::message(bytes));
+libfuzzer_sys::fuzz_target!(init: recordings::begin_messages(), |bytes: &[u8]| drop(recordings::message(bytes)));

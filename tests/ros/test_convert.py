@@ -1,6 +1,7 @@
 """`pixio dataset convert` on what recorder_node recorded: the bags give the rows that were made live; the rows as bags are read by
 rclpy."""
 
+import shutil
 import subprocess
 
 import pyarrow.parquet as parquet
@@ -36,10 +37,24 @@ def test_bags_convert_to_the_rows_made_live_and_rows_to_bags(record, tmp_path): 
     live, again, bags = tmp_path / "root/dataset", tmp_path / "again", tmp_path / "bags"
 
     ended = convert(tmp_path / "root/bags", "--out", again, "--jobs", 2)
-    assert ended.returncode == 0 and "2 episodes more, 0 left out" in ended.stdout, ended.stdout + ended.stderr
+    assert ended.returncode == 0 and "2 episodes more, 0 left out, 0 not converted" in ended.stdout, ended.stdout + ended.stderr
     for number in range(2):
         assert table(live, number).equals(table(again, number)), number
     assert parquet.read_table(live / "meta/tasks.parquet").equals(parquet.read_table(again / "meta/tasks.parquet"))
+
+    # A bag that is cut off, and one that is none, do not keep the others from being converted.
+    mixed = tmp_path / "mixed"
+    shutil.copytree(tmp_path / "root/bags", mixed)
+    cut = mixed / "episode_000000/episode_000000_0.mcap"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    (mixed / "none.mcap").write_text("no bag")
+    for more in ([], ["--contract", tmp_path / "contract.yaml"]):
+        ended = convert(mixed, "--out", tmp_path / f"some{len(more)}", *more)
+        assert ended.returncode == 1 and "1 episodes more, 0 left out, 2 not converted" in ended.stdout, ended.stdout + ended.stderr
+        first, second = ended.stderr.splitlines()
+        assert first.startswith(f"{mixed}/episode_000000: NOT CONVERTED: ") and "cut off" in first
+        assert second.startswith(f"{mixed}/none.mcap: NOT CONVERTED: ")
+        assert table(tmp_path / f"some{len(more)}", 0)["action"].equals(table(live, 1)["action"])
 
     ended = convert(live, "--out", bags, "--episodes", 1)
     assert ended.returncode == 0, ended.stderr

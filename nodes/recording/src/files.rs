@@ -1,6 +1,6 @@
 //! Files that are there whole or not at all.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, TryLockError};
 use std::io::{Error, Write};
 use std::path::{Path, PathBuf};
 
@@ -42,4 +42,31 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
 /// Whether an open file has no name any more: its folder was removed, and what is written to it is lost.
 pub(crate) fn is_removed(metadata: &Metadata) -> bool {
     std::os::unix::fs::MetadataExt::nlink(metadata) == 0
+}
+
+/// Why a lock cannot be had.
+#[derive(Debug)]
+pub(crate) enum LockError {
+    /// Somebody else has it.
+    Held,
+    /// The file system says no.
+    Io(PathBuf, Error),
+}
+
+/// A file held against all others who want it, of this process or another, as long as this value lives or the process does.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(crate) fn take(path: &Path) -> Result<Self, LockError> {
+        let io = |error| LockError::Io(path.to_owned(), error);
+        let file = File::options().create(true).truncate(false).write(true).open(path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(LockError::Held),
+            Err(TryLockError::Error(error)) => Err(io(error)),
+        }
+    }
 }

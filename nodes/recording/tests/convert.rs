@@ -143,7 +143,7 @@ fn pictures_in_their_order_are_those_read_one_by_one() {
 }
 
 #[test]
-fn what_cannot_be_converted_is_told_and_what_came_before_is_kept() {
+fn what_cannot_be_converted_is_told_and_the_rest_is_converted() {
     let folder = tempfile::tempdir().unwrap();
     write_dataset(&folder.path().join("set"));
     let first = DatasetReader::open(&folder.path().join("set")).unwrap();
@@ -152,20 +152,30 @@ fn what_cannot_be_converted_is_told_and_what_came_before_is_kept() {
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
     let root = folder.path().join("again");
-    let refused = conversion(&bags[0], 2).run(&bags, &root, |_| ()).unwrap_err().to_string();
-    assert!(refused.contains("bag_1"), "{refused}");
-    let kept = DatasetReader::open(&root).unwrap();
-    assert_eq!(kept.info().total_episodes, 1);
+    let mut told = Vec::new();
+    let made = conversion(&bags[0], 2).run(&bags, &root, |one| told.push(one.bag.clone())).unwrap();
+    assert_eq!(told, bags, "in the order of the bags");
+    let [Outcome::Committed(first_made), Outcome::Failed(refused), Outcome::Committed(third)] =
+        [&made[0].outcome, &made[1].outcome, &made[2].outcome]
+    else {
+        panic!("{made:?}")
+    };
+    assert_eq!(([first_made.episode, third.episode], third.frames), ([0, 1], first.episodes()[2].frames));
+    let refused = refused.to_string();
+    assert!(refused.contains("bag_1_0.mcap") && refused.contains("cut off"), "{refused}");
+    assert_eq!(DatasetReader::open(&root).unwrap().info().total_episodes, 2);
+    let report = check_dataset(&root, |_| ()).unwrap();
+    assert!(report.is_sound(), "{:#?}", report.findings);
     let left: Vec<_> =
         std::fs::read_dir(root.join(".rec")).unwrap().flatten().map(|e| e.file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("spool")), "{left:?}");
 
     let mut other = conversion(&bags[0], 1);
     other.contract.streams[0].topic = "/somewhere/else".to_owned();
-    let refused = other.run(&bags[..1], &folder.path().join("other"), |_| ()).unwrap_err();
-    assert!(
-        matches!(&refused, ConvertError::Missing { expected, .. } if expected.contains("stream_0")),
-        "{refused}"
-    );
+    let made = other.run(&bags[..1], &folder.path().join("other"), |_| ()).unwrap();
+    let Outcome::Failed(ConvertError::Missing { expected, .. }) = &made[0].outcome else {
+        panic!("{made:?}")
+    };
+    assert!(expected.contains("none came of stream_0"), "{expected}");
     assert!(BagReader::open(&bags[0]).is_ok());
 }

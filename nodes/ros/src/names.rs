@@ -24,41 +24,34 @@ pub fn resolve(topic: &str, node: &str, arguments: impl IntoIterator<Item = Stri
     rules(arguments).into_iter().find(fits).map_or(full.clone(), |(_, to)| expand(&to))
 }
 
-/// The remap rules among a process's ROS arguments.
-fn rules(arguments: impl IntoIterator<Item = String>) -> Vec<(String, String)> {
-    let (mut ros, mut remap, mut rules) = (false, false, Vec::new());
+/// The values of options among a process's ROS arguments, in their order.
+pub fn values(options: &[&str], arguments: impl IntoIterator<Item = String>) -> Vec<String> {
+    let (mut ros, mut next, mut found) = (false, false, Vec::new());
     for argument in arguments {
         match argument.as_str() {
             "--ros-args" => ros = true,
             "--" => ros = false,
-            "-r" | "--remap" if ros => remap = true,
-            rule if remap => {
-                remap = false;
-                rules.extend(rule.split_once(":=").map(|(from, to)| (from.to_owned(), to.to_owned())));
-            }
-            _ => {}
+            _ if std::mem::take(&mut next) => found.push(argument),
+            option => next = ros && options.contains(&option),
         }
     }
-    rules
+    found
+}
+
+/// The remap rules among a process's ROS arguments.
+fn rules(arguments: impl IntoIterator<Item = String>) -> Vec<(String, String)> {
+    let pair = |rule: String| rule.split_once(":=").map(|(from, to)| (from.to_owned(), to.to_owned()));
+    values(&["-r", "--remap"], arguments).into_iter().filter_map(pair).collect()
 }
 
 /// The least level that a logger logs: `--log-level LEVEL`, or `--log-level LOGGER:=LEVEL` for it or one above it.
 pub fn log_level(logger: &str, arguments: impl IntoIterator<Item = String>) -> Level {
-    let (mut ros, mut next, mut general, mut own) = (false, false, None, None);
-    for argument in arguments {
-        match argument.as_str() {
-            "--ros-args" => ros = true,
-            "--" => ros = false,
-            "--log-level" if ros => next = true,
-            level if next => {
-                next = false;
-                match level.split_once(":=") {
-                    None => general = Level::named(level).or(general),
-                    Some((name, level)) if is_above(name, logger) => own = Level::named(level).or(own),
-                    Some(_) => {}
-                }
-            }
-            _ => {}
+    let (mut general, mut own) = (None, None);
+    for level in values(&["--log-level"], arguments) {
+        match level.split_once(":=") {
+            None => general = Level::named(&level).or(general),
+            Some((name, level)) if is_above(name, logger) => own = Level::named(level).or(own),
+            Some(_) => {}
         }
     }
     own.or(general).unwrap_or(Level::Info)

@@ -127,7 +127,15 @@ impl RosNode {
     /// # Errors
     /// When `/clock` cannot be subscribed.
     pub fn turn(&mut self) -> Result<bool> {
-        self.node.spin_once(WAIT);
+        self.turn_within(WAIT)
+    }
+
+    /// The same with another length of the wait: each costs some processor time, whether something comes or not.
+    ///
+    /// # Errors
+    /// As [`RosNode::turn`].
+    pub fn turn_within(&mut self, wait: Duration) -> Result<bool> {
+        self.node.spin_once(wait);
         // After every wait, because r2r keeps ten messages and then drops the newest.
         self.tasks.run_until_stalled();
         self.announcement.turn();

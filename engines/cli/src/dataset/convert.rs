@@ -68,10 +68,10 @@ impl Places {
     }
 }
 
-/// Converts, and says what became of each episode; exit code 1 when the gate left some out.
+/// Converts, and says what became of each episode; exit code 1 when the gate left some out or some cannot be converted.
 ///
 /// # Errors
-/// At the first recording that cannot be converted.
+/// When nothing at all can be converted, or the dataset cannot be written.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let [first, rest @ ..] = arguments.recordings.as_slice() else { bail!("expected a recording") };
     if matches!(Kind::of(first), Ok(Kind::Dataset)) {
@@ -105,24 +105,14 @@ fn bags_at(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn to_dataset(bags: &[PathBuf], arguments: &Arguments) -> Result<ExitCode> {
-    let [first, rest @ ..] = bags else { bail!("no bag was picked") };
-    let (contract, contract_text) = match &arguments.contract {
+    let mut failed = Vec::new();
+    let (contract, contract_text, bags) = match &arguments.contract {
         Some(path) => {
             let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            (Contract::parse(&text).with_context(|| path.display().to_string())?, text)
+            (Contract::parse(&text).with_context(|| path.display().to_string())?, text, bags.to_owned())
         }
-        None => contract_of(first).context("give a --contract")?,
+        None => own_contract(bags, &mut failed)?,
     };
-    if arguments.contract.is_none() {
-        for bag in rest {
-            ensure!(
-                contract_of(bag).context("give a --contract")?.0 == contract,
-                "{}: expected the contract of {}, got another one; give a --contract, or convert them apart",
-                bag.display(),
-                first.display()
-            );
-        }
-    }
     let jobs = arguments.jobs.or_else(|| std::thread::available_parallelism().ok());
     let conversion = BagsToDataset {
         contract,
@@ -132,18 +122,61 @@ fn to_dataset(bags: &[PathBuf], arguments: &Arguments) -> Result<ExitCode> {
         jobs: jobs.unwrap_or(NonZeroUsize::MIN),
     };
     let bar = progress::items(bags.len() as u64, "bags");
-    let converted = conversion.run(bags, &arguments.out, |one| {
+    let converted = conversion.run(&bags, &arguments.out, |one| {
         bar.suspend(|| tell(one));
         bar.inc(1);
     })?;
     bar.finish_and_clear();
-    let rejected = converted.iter().filter(|one| matches!(one.outcome, Outcome::Rejected(_))).count();
+    let (mut more, mut rejected) = (0, 0);
+    for one in converted {
+        match one.outcome {
+            Outcome::Committed(_) => more += 1,
+            Outcome::Rejected(_) => rejected += 1,
+            Outcome::Failed(error) => failed.push((one.bag, error.to_string())),
+        }
+    }
     println!(
-        "{}: {} episodes more, {rejected} left out",
+        "{}: {more} episodes more, {rejected} left out, {} not converted",
         arguments.out.display(),
-        converted.len() - rejected
+        failed.len()
     );
-    Ok(if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    tell_failed(&failed);
+    Ok(if rejected == 0 && failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// What could not be converted, and why.
+type Failed = (PathBuf, String);
+
+fn tell_failed(failed: &[Failed]) {
+    for (place, problem) in failed {
+        eprintln!("{}: NOT CONVERTED: {problem}", place.display());
+    }
+}
+
+/// The contract that the bags name, with the bags that name it; those that cannot be read, or name none, are put with the failed.
+fn own_contract(bags: &[PathBuf], failed: &mut Vec<Failed>) -> Result<(Contract, String, Vec<PathBuf>)> {
+    let mut first: Option<(Contract, String, Vec<PathBuf>)> = None;
+    for bag in bags {
+        let (contract, text) = match contract_of(bag) {
+            Ok(found) => found,
+            Err(error) => {
+                failed.push((bag.clone(), error.to_string()));
+                continue;
+            }
+        };
+        let (known, _, readable) = first.get_or_insert_with(|| (contract.clone(), text, Vec::new()));
+        ensure!(
+            *known == contract,
+            "{}: expected the contract of {}, got another one; give a --contract, or convert them apart",
+            bag.display(),
+            readable[0].display()
+        );
+        readable.push(bag.clone());
+    }
+    first.ok_or_else(|| {
+        let problem = failed.first().map_or("no bag was picked", |(_, problem)| problem);
+        anyhow::anyhow!("{problem}").context("give a --contract")
+    })
 }
 
 fn tell(one: &Converted) {
@@ -156,6 +189,8 @@ fn tell(one: &Converted) {
             let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
             println!("{bag}: LEFT OUT by the gate: {}", reasons.join("; "));
         }
+        // Told at the end, where it is not overlooked.
+        Outcome::Failed(_) => {}
     }
     if one.unusable > 0 {
         println!("  {} messages could not be used: {}", one.unusable, one.problems.join("; "));
@@ -172,15 +207,21 @@ fn to_bags(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let all: Vec<usize> = (0..dataset.episodes().len()).collect();
     let picked = arguments.episodes.as_ref().map_or(Ok(all.clone()), |places| places.pick(all))?;
     let bar = progress::items(picked.len() as u64, "episodes");
+    let mut failed: Vec<Failed> = Vec::new();
     for index in picked {
         let episode = &dataset.episodes()[index];
         let place = arguments.out.join(format!("episode_{:06}", episode.episode));
-        let metadata = episode_to_bag(&dataset, episode, &place, arguments.distro)?;
-        bar.suspend(|| println!("{}: {} messages", place.display(), metadata.message_count));
+        match episode_to_bag(&dataset, episode, &place, arguments.distro) {
+            Ok(metadata) => {
+                bar.suspend(|| println!("{}: {} messages", place.display(), metadata.message_count));
+            }
+            Err(error) => failed.push((place, error.to_string())),
+        }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(ExitCode::SUCCESS)
+    tell_failed(&failed);
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 #[cfg(test)]

@@ -64,7 +64,12 @@ fn dataset(arguments: &Arguments) -> Result<()> {
     let wanted =
         |episode: &&EpisodeInfo| arguments.episode.is_empty() || arguments.episode.contains(&episode.episode);
     let episodes: Vec<_> = reader.episodes().iter().filter(wanted).collect();
-    ensure!(!episodes.is_empty(), "expected episodes of 0 to {}, got none", reader.info().total_episodes);
+    ensure!(
+        !episodes.is_empty(),
+        "--episode: expected numbers below {}, got {:?}",
+        reader.info().total_episodes,
+        arguments.episode
+    );
     let bar = progress::items(episodes.len() as u64, "drawing");
     for episode in episodes {
         let name = |what: &str| arguments.out.join(format!("episode_{:06}_{what}.png", episode.episode));

@@ -159,7 +159,7 @@ pub fn features(
 ///
 /// # Errors
 /// When those in the folder are another encoder's or other recordings', or a head reads another tap than the last.
-pub fn recorded_features(bundle: &Bundle, taps: &[usize], tokens: &[f64], folder: &Path) -> Result<Features> {
+pub fn recorded_features(bundle: &Bundle, taps: &[usize], tokens: &[f32], folder: &Path) -> Result<Features> {
     let manifest = bundle.manifest();
     let last: Vec<usize> = manifest.taps.last().copied().into_iter().collect();
     ensure!(
@@ -167,7 +167,8 @@ pub fn recorded_features(bundle: &Bundle, taps: &[usize], tokens: &[f64], folder
         "expected a head on the last tap {last:?}, whose tokens are recorded, got {taps:?}"
     );
     let tap_len = manifest.architecture.class_tokens * manifest.architecture.dim;
-    let sum = tokens.iter().fold(0_u64, |sum, value| sum.wrapping_mul(31).wrapping_add(value.to_bits()));
+    let sum =
+        tokens.iter().fold(0_u64, |sum, value| sum.wrapping_mul(31).wrapping_add(value.to_bits().into()));
     let of = FeaturesOf {
         encoder_id: manifest.encoder_id.clone(),
         taps: taps.to_vec(),
@@ -181,8 +182,7 @@ pub fn recorded_features(bundle: &Bundle, taps: &[usize], tokens: &[f64], folder
     }
     let mut writer = FeaturesWriter::create(&path, of)?;
     for sample in tokens.chunks_exact(tap_len) {
-        let values: Vec<f32> = sample.iter().map(|value| *value as f32).collect();
-        writer.push(&values)?;
+        writer.push(sample)?;
     }
     Ok(writer.finish()?)
 }

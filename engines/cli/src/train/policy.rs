@@ -100,7 +100,7 @@ fn space(text: &str) -> Result<SpaceKind, String> {
 #[derive(Debug, Default)]
 struct Rows {
     rgb: Vec<u8>,
-    tokens: Vec<f64>,
+    tokens: Vec<f32>,
     state: Vec<f64>,
     actions: Vec<f64>,
     training: Vec<Range<usize>>,
@@ -320,12 +320,13 @@ impl Arguments {
                     values[at]
                 );
             }
-            let into = match key {
-                key if key == self.action => &mut rows.actions,
-                key if Some(key) == self.tokens.as_deref() => &mut rows.tokens,
-                _ => &mut rows.state,
-            };
-            into.extend_from_slice(values);
+            match key {
+                key if key == self.action => rows.actions.extend_from_slice(values),
+                key if Some(key) == self.tokens.as_deref() => {
+                    rows.tokens.extend(values.iter().map(|value| *value as f32));
+                }
+                _ => rows.state.extend_from_slice(values),
+            }
         }
         rows.count += episode.frames as usize;
         Ok(())

@@ -148,7 +148,9 @@ impl Iterator for BagRows<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(row) = self.aligner.row() {
+            let row = self.aligner.row();
+            self.quality.misses(self.aligner.misses());
+            if let Some(row) = row {
                 self.quality.row(&row);
                 return Some(Ok(row));
             }

@@ -99,6 +99,25 @@ pub struct Aligner {
     floor: Option<u64>,
     paused: bool,
     errors: Vec<AlignError>,
+    misses: Misses,
+}
+
+/// What the rows so far had to do without.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Misses {
+    /// Rows that were left out.
+    pub rows: u64,
+    /// Of each stream that becomes part of rows, in the contract's order.
+    pub streams: Vec<StreamMisses>,
+}
+
+/// What the rows so far had to do without of one stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamMisses {
+    /// Rows that were left out, because its message was too old (`align: drop`) or none could be used yet.
+    pub left_out: u64,
+    /// Rows that show an older message than there was, because newer ones could not be used.
+    pub outdated: u64,
 }
 
 impl std::fmt::Debug for Aligner {
@@ -124,6 +143,7 @@ impl Aligner {
             contract: contract.clone(),
             plan: layout::plan(contract),
             track_of: track_of.collect(),
+            misses: Misses { rows: 0, streams: vec![StreamMisses::default(); tracks.len()] },
             tracks,
             start: None,
             next: 0,
@@ -167,7 +187,11 @@ impl Aligner {
         let Some(track) = self.track_of[stream].filter(|_| !self.paused) else { return Ok(()) };
         self.floor.get_or_insert(log_nanos);
         let stamp = stamp(self.contract.streams[stream].timeline, log_nanos, (**bytes).as_ref());
-        let stamp = stamp.map_err(|problem| self.refusal(stream, problem))?;
+        let stamp = stamp.map_err(|problem| {
+            // Its own stamp says nothing.
+            self.tracks[track].refuse(log_nanos);
+            self.refusal(stream, problem)
+        })?;
         self.tracks[track].insert(stamp, bytes.clone());
         if self.start.is_none() {
             self.begin();
@@ -226,6 +250,11 @@ impl Aligner {
         std::mem::take(&mut self.errors)
     }
 
+    /// What the rows so far had to do without.
+    pub fn misses(&self) -> &Misses {
+        &self.misses
+    }
+
     /// Names of the streams that no message has come from yet that can be used, so that rows cannot begin.
     pub fn awaited(&self) -> Vec<&str> {
         let awaited = |track: &&Track| track.is_unreadable() || (self.start.is_none() && track.is_empty());
@@ -250,13 +279,23 @@ impl Aligner {
     fn make(&mut self, due: u64) -> Option<Row> {
         let mut streams = Vec::with_capacity(self.tracks.len());
         let mut left_out = false;
-        for track in &mut self.tracks {
-            let (shown, repeated, stale) = track.show(due, &mut self.errors)?;
-            left_out |= stale && track.align() == Align::Drop;
+        for (track, misses) in self.tracks.iter_mut().zip(&mut self.misses.streams) {
+            let Some((shown, repeated, stale)) = track.show(due, &mut self.errors) else {
+                misses.left_out += 1;
+                self.misses.rows += 1;
+                return None;
+            };
+            let missing = stale && track.align() == Align::Drop;
+            misses.left_out += u64::from(missing);
+            left_out |= missing;
             streams.push(StreamTruth { stamp_nanos: shown, repeated, stale });
         }
         if left_out {
+            self.misses.rows += 1;
             return None;
+        }
+        for (track, misses) in self.tracks.iter_mut().zip(&mut self.misses.streams) {
+            misses.outdated += u64::from(track.is_outdated(due));
         }
         let values = layout::cells(&self.plan, &self.tracks);
         Some(Row { time_nanos: due, values, streams })

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::Misses;
 use crate::contract::{Align, Contract, Gate, Role, Stream};
 use crate::dataset::Row;
 
@@ -24,6 +25,10 @@ pub struct StreamState {
     pub longest_gap_nanos: u64,
     /// Rows in which it was older than its tolerance.
     pub stale_rows: u64,
+    /// Rows that were left out for want of it.
+    pub left_out_rows: u64,
+    /// Rows that show an older message than there was, because newer ones could not be used.
+    pub outdated_rows: u64,
     recent: VecDeque<u64>,
 }
 
@@ -73,6 +78,24 @@ pub enum Failure {
         /// The largest allowed.
         expected: f64,
     },
+    /// Too many rows were left out for want of a stream.
+    LeftOut {
+        /// The stream.
+        stream: String,
+        /// Which share of those that were due.
+        share: f64,
+        /// The largest allowed.
+        expected: f64,
+    },
+    /// Too many rows hold an older message of a stream, because newer ones could not be used.
+    Outdated {
+        /// The stream.
+        stream: String,
+        /// Which share of the rows.
+        share: f64,
+        /// The largest allowed.
+        expected: f64,
+    },
     /// The observations of a row were taken too far apart.
     Skew {
         /// How far, in seconds.
@@ -109,12 +132,14 @@ impl fmt::Display for Failure {
                 write!(f, "{stream}: a gap of {seconds:.3} s, expected at most {expected:.3}")
             }
             Self::Missing { stream, share, expected } => {
-                write!(
-                    f,
-                    "{stream}: missing in {:.1} % of the rows, expected at most {:.1}",
-                    100.0 * share,
-                    100.0 * expected
-                )
+                write!(f, "{stream}: missing in {}", of_rows(*share, *expected))
+            }
+            Self::LeftOut { stream, share, expected } => {
+                write!(f, "{stream}: its absence left out {}", of_rows(*share, *expected))
+            }
+            Self::Outdated { stream, share, expected } => {
+                let rows = of_rows(*share, *expected);
+                write!(f, "{stream}: newer messages could not be used in {rows}")
             }
             Self::Skew { seconds, expected } => {
                 write!(f, "observations of a row {seconds:.3} s apart, expected at most {expected:.3}")
@@ -127,6 +152,10 @@ impl fmt::Display for Failure {
     }
 }
 
+fn of_rows(share: f64, expected: f64) -> String {
+    format!("{:.1} % of the rows, expected at most {:.1}", 100.0 * share, 100.0 * expected)
+}
+
 /// What was seen of an episode.
 #[derive(Debug, Clone)]
 pub struct Quality {
@@ -135,6 +164,7 @@ pub struct Quality {
     streams: Vec<StreamState>,
     aligned: Vec<usize>,
     rows: u64,
+    left_out: u64,
     worst_skew_nanos: u64,
     active_nanos: u64,
     active_since: Option<u64>,
@@ -150,6 +180,7 @@ impl Quality {
             streams: vec![StreamState::default(); contract.streams.len()],
             aligned,
             rows: 0,
+            left_out: 0,
             worst_skew_nanos: 0,
             active_nanos: 0,
             active_since: None,
@@ -190,12 +221,24 @@ impl Quality {
         self.worst_skew_nanos = self.worst_skew_nanos.max(last.saturating_sub(first));
     }
 
+    /// Notes what all rows so far had to do without.
+    pub fn misses(&mut self, misses: &Misses) {
+        self.left_out = misses.rows;
+        for (of, index) in misses.streams.iter().zip(&self.aligned) {
+            let state = &mut self.streams[*index];
+            (state.left_out_rows, state.outdated_rows) = (of.left_out, of.outdated);
+        }
+    }
+
     /// Takes over what another thread saw of the rows.
     pub fn add_rows(&mut self, other: &Self) {
         self.rows = other.rows;
+        self.left_out = other.left_out;
         self.worst_skew_nanos = other.worst_skew_nanos;
         for (state, other) in self.streams.iter_mut().zip(&other.streams) {
             state.stale_rows = other.stale_rows;
+            state.left_out_rows = other.left_out_rows;
+            state.outdated_rows = other.outdated_rows;
         }
     }
 
@@ -231,7 +274,7 @@ impl Quality {
     }
 
     /// What is wrong at this moment, streams that are silent or slow; and what the episode will be refused for already: a
-    /// gap that was too long, lost messages, skew, too many rows with a message missing.
+    /// gap that was too long, lost messages, skew, too many rows with a message missing, outdated or left out.
     pub fn warnings(&self, now_nanos: u64) -> Vec<Failure> {
         let Some(since) = self.active_since else { return Vec::new() };
         let mut found = Vec::new();
@@ -249,7 +292,10 @@ impl Quality {
             }
         }
         // A share of few rows says nothing yet.
-        let says = |failure: &Failure| self.rows >= FEW_ROWS || !matches!(failure, Failure::Missing { .. });
+        let is_share = |failure: &Failure| {
+            matches!(failure, Failure::Missing { .. } | Failure::LeftOut { .. } | Failure::Outdated { .. })
+        };
+        let says = |failure: &Failure| self.rows + self.left_out >= FEW_ROWS || !is_share(failure);
         found.extend(self.row_failures().into_iter().filter(says));
         found
     }
@@ -284,11 +330,7 @@ impl Quality {
         let mut found = Vec::new();
         for (stream, state) in self.contract.iter().zip(&self.streams) {
             let name = || stream.name.clone();
-            let share = state.stale_rows as f64 / self.rows.max(1) as f64;
-            let counts = matches!(stream.align, Some(Align::AsOf | Align::Next));
-            if counts && share > self.gate.max_missing {
-                found.push(Failure::Missing { stream: name(), share, expected: self.gate.max_missing });
-            }
+            found.extend(self.missing(stream, state));
             if state.lost > self.gate.max_lost {
                 let (messages, expected) = (state.lost, self.gate.max_lost);
                 found.push(Failure::Lost { stream: name(), messages, expected });
@@ -297,6 +339,37 @@ impl Quality {
         let skew = self.worst_skew_nanos as f64 / 1e9;
         if skew > self.gate.max_skew_ms / 1e3 {
             found.push(Failure::Skew { seconds: skew, expected: self.gate.max_skew_ms / 1e3 });
+        }
+        found
+    }
+
+    /// Whether too many rows had to do without a stream; what that means depends on how it is aligned.
+    fn missing(&self, stream: &Stream, state: &StreamState) -> Vec<Failure> {
+        let expected = self.gate.max_missing;
+        let share =
+            |rows: u64, of: u64| Some(rows as f64 / of.max(1) as f64).filter(|share| *share > expected);
+        let stream_name = || stream.name.clone();
+        let mut found = Vec::new();
+        if let Some(share) = share(state.left_out_rows, self.rows + self.left_out) {
+            found.push(Failure::LeftOut { stream: stream_name(), share, expected });
+        }
+        match stream.align {
+            Some(Align::AsOf | Align::Next) => {
+                found.extend(share(state.stale_rows, self.rows).map(|share| Failure::Missing {
+                    stream: stream_name(),
+                    share,
+                    expected,
+                }))
+            }
+            // However old what it holds may be, it must be the newest there was.
+            Some(Align::Hold) => {
+                found.extend(share(state.outdated_rows, self.rows).map(|share| Failure::Outdated {
+                    stream: stream_name(),
+                    share,
+                    expected,
+                }))
+            }
+            Some(Align::Drop) | None => {}
         }
         found
     }

@@ -327,6 +327,47 @@ fn what_the_gate_will_refuse_is_warned_of_while_recording() {
     assert_eq!(quality.failures(), warned);
 }
 
+/// What the gate says of rows that had to do without messages.
+fn said_of(contract: &Contract, rows: &[Row], aligner: &Aligner) -> Vec<String> {
+    let mut quality = Quality::new(contract);
+    rows.iter().for_each(|row| quality.row(row));
+    quality.misses(aligner.misses());
+    let words = quality.failures().iter().map(ToString::to_string).collect::<Vec<_>>();
+    words.into_iter().filter(|text| text.contains("% of the rows")).collect()
+}
+
+#[test]
+fn rows_that_are_left_out_fail_the_gate() {
+    let contract = contract("drop", "header");
+    let mut aligner = aligner(&contract);
+    let found = rows(&mut aligner, &states(&[2, 3], 8));
+    let state = StreamMisses { left_out: 2, outdated: 0 };
+    assert_eq!(aligner.misses(), &Misses { rows: 2, streams: vec![state, StreamMisses::default()] });
+    let expected = ["state: its absence left out 33.3 % of the rows, expected at most 5.0"];
+    assert_eq!(said_of(&contract, &found, &aligner), expected);
+}
+
+/// Damage, and stamps of another clock: what a stream holds then is not the newest there was.
+#[test]
+fn what_holds_only_because_newer_messages_cannot_be_used_fails_the_gate() {
+    let contract = contract("hold", "header");
+    let mut aligner = aligner(&contract);
+    let mut found = rows(&mut aligner, &states(&[], 2));
+    let torn: Bytes = Arc::new((*stamped(T0 + 300 * MS, 2.0)).as_ref()[..18].to_vec());
+    aligner.push(0, T0 + 320 * MS, &torn).unwrap();
+    aligner.push(0, T0 + 420 * MS, &stamped(5_000_000_000, 3.0)).unwrap_err();
+    found.extend(rows(&mut aligner, &[(0, 520, 500, 4.0), (0, 620, 600, 5.0), (0, 720, 700, 6.0)]));
+    assert_eq!(found.iter().map(|row| seen(row).1).collect::<Vec<_>>(), [100, 200, 200, 200, 500]);
+    assert_eq!(aligner.misses().streams[0], StreamMisses { left_out: 0, outdated: 2 });
+    let expected = ["state: newer messages could not be used in 40.0 % of the rows, expected at most 5.0"];
+    assert_eq!(said_of(&contract, &found, &aligner), expected);
+    // However old a value is that nobody has replaced, it is the newest.
+    let mut silent = Aligner::new(&contract);
+    (0..3).for_each(|stream| silent.define(stream, &definition(stream)).unwrap());
+    let found = rows(&mut silent, &[(1, 0, 0, 7.0), (0, 120, 100, 1.0), (2, 3000, 0, 0.0)]);
+    assert!(found.len() > 20 && said_of(&contract, &found, &silent).is_empty());
+}
+
 /// A bag of these messages, with events, through a file.
 fn bag_rows(
     contract: &Contract,

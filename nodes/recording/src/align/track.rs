@@ -6,6 +6,9 @@ use super::reading::{Decoded, Reading};
 use super::{AlignError, Bytes};
 use crate::contract::{Align, Stream};
 
+/// Messages that cannot be used of which the stamps are kept while no row is due.
+const MOST_REFUSED: usize = 1000;
+
 /// The messages of one stream that rows may still show, by stamp, and what the last row showed.
 pub(super) struct Track {
     name: String,
@@ -18,6 +21,8 @@ pub(super) struct Track {
     before: Option<u64>,
     /// Whether a message could not be read, and none could be yet.
     unreadable: bool,
+    /// Stamps of messages that could not be used, the oldest first; none before the newest that the last row was due after.
+    refused: VecDeque<u64>,
 }
 
 impl Track {
@@ -31,6 +36,7 @@ impl Track {
             shown: None,
             before: None,
             unreadable: false,
+            refused: VecDeque::new(),
         }
     }
 
@@ -67,6 +73,23 @@ impl Track {
         self.waiting.insert(place, (stamp, bytes));
     }
 
+    /// Notes a message that cannot be used.
+    pub fn refuse(&mut self, stamp: u64) {
+        if self.refused.len() == MOST_REFUSED {
+            self.refused.pop_front();
+        }
+        let place = self.refused.partition_point(|earlier| *earlier <= stamp);
+        self.refused.insert(place, stamp);
+    }
+
+    /// Whether a message between the one that is shown and the row's time could not be used.
+    pub fn is_outdated(&mut self, due: u64) -> bool {
+        let past = self.refused.partition_point(|stamp| *stamp <= due);
+        self.refused.drain(..past.saturating_sub(1));
+        let shown = self.shown.as_ref().map(|(stamp, _)| *stamp);
+        past > 0 && self.refused.front().copied() > shown
+    }
+
     pub fn keep_newest(&mut self) {
         while self.waiting.len() > 1 {
             self.waiting.pop_front();
@@ -95,7 +118,7 @@ impl Track {
             let Some((stamp, bytes)) = until.checked_sub(1).and_then(|last| self.waiting.remove(last)) else {
                 break;
             };
-            if let Some(decoded) = self.decode(&bytes, errors) {
+            if let Some(decoded) = self.decode(stamp, &bytes, errors) {
                 self.waiting.drain(..until - 1);
                 self.shown = Some((stamp, decoded));
                 break;
@@ -117,7 +140,7 @@ impl Track {
             if self.shown.as_ref().is_some_and(|(shown, _)| *shown == stamp) {
                 return true;
             }
-            match self.decode(&bytes, errors) {
+            match self.decode(stamp, &bytes, errors) {
                 Some(decoded) => {
                     // It stays: the next row may be due before it, too.
                     self.waiting.drain(..first);
@@ -135,9 +158,12 @@ impl Track {
         Some((stamp, repeated, stale))
     }
 
-    fn decode(&mut self, bytes: &Bytes, errors: &mut Vec<AlignError>) -> Option<Decoded> {
+    fn decode(&mut self, stamp: u64, bytes: &Bytes, errors: &mut Vec<AlignError>) -> Option<Decoded> {
         let decoded = self.reading.as_ref()?.decode((**bytes).as_ref());
         self.unreadable = decoded.is_err();
+        if decoded.is_err() {
+            self.refuse(stamp);
+        }
         let refused = |problem| errors.push(AlignError { stream: self.name.clone(), problem });
         decoded.map_err(refused).ok()
     }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 
 use serde::Deserialize;
 
-use super::Distro;
 use super::qos::{QosProfile, parse_qos, qos_yaml};
+use super::{BagError, Distro, at};
+use crate::files::write_whole;
 
 /// What a bag's `metadata.yaml` says.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -93,12 +95,21 @@ impl BagMetadata {
     }
 
     /// The whole file.
-    pub(super) fn file(&self, distro: Distro) -> String {
+    fn file(&self, distro: Distro) -> String {
         let mut text = "rosbag2_bagfile_information:\n".to_owned();
         for line in self.body(distro).lines() {
             let _ = writeln!(text, "  {line}");
         }
         text
+    }
+
+    /// Writes the file into a bag's folder, whole or not at all. The copy in a finished MCAP file stays as it is.
+    ///
+    /// # Errors
+    /// The disk is full or gone.
+    pub(crate) fn write(&self, folder: &Path, distro: Distro) -> Result<(), BagError> {
+        let path = folder.join("metadata.yaml");
+        write_whole(&path, self.file(distro).as_bytes()).map_err(at(&path))
     }
 
     /// Reads the file.

@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mcap::records::{MessageHeader, Metadata};
-use mcap::write::NoSeek;
 
 use super::metadata::{BagMetadata, TopicCount};
 use super::output::Output;
 use super::qos::qos_yaml;
 use super::{BagError, Distro, QosProfile, at, mcap_at};
-use crate::files::{is_removed, parent, rename, sync_folder, write_whole};
+use crate::files::{is_removed, parent, rename, sync_folder};
 use crate::message::{Stamps, Topic};
 use crate::sync::Syncer;
 
@@ -95,7 +94,7 @@ pub struct BagWriter {
 }
 
 /// The MCAP library's writer, which prints nothing of itself.
-struct McapWriter(mcap::Writer<NoSeek<Output>>);
+struct McapWriter(mcap::Writer<Output>);
 
 impl std::fmt::Debug for McapWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -131,7 +130,7 @@ impl BagWriter {
         let syncer =
             Syncer::start(file.try_clone().map_err(at(&path))?, options.sync_every).map_err(at(&path))?;
         let watched = file.try_clone().map_err(at(&path))?;
-        let output = NoSeek::new(Output::new(&path, file));
+        let output = Output::new(&path, file, options.compression == Compression::None);
         let mcap = McapWriter(mcap_options(&options).create(output).map_err(mcap_at(&path))?);
         Ok(Self {
             place: place.to_owned(),
@@ -268,9 +267,8 @@ impl BagWriter {
         self.mcap.0.write_metadata(&record).map_err(mcap_at(&path))?;
         self.mcap.0.finish().map_err(mcap_at(&path))?;
         self.syncer.finish().map_err(at(&path))?;
-        self.mcap.0.into_inner().into_inner().finish().map_err(at(&path))?;
-        let yaml = self.folder.join("metadata.yaml");
-        write_whole(&yaml, metadata.file(self.options.distro).as_bytes()).map_err(at(&yaml))?;
+        self.mcap.0.into_inner().finish().map_err(at(&path))?;
+        metadata.write(&self.folder, self.options.distro)?;
         rename(&self.folder, &self.place).map_err(at(&self.place))?;
         Ok(metadata)
     }
@@ -305,7 +303,7 @@ impl BagWriter {
     }
 }
 
-/// Chunks stay in memory until they are whole, so that a torn file ends between records or within one write.
+/// [`Output`] keeps chunks in memory until they are whole, so that a torn file ends between records or within one write.
 fn mcap_options(options: &BagOptions) -> mcap::WriteOptions {
     mcap::WriteOptions::new()
         .profile("ros2")
@@ -317,7 +315,8 @@ fn mcap_options(options: &BagOptions) -> mcap::WriteOptions {
         })
         .compression_threads(0)
         .chunk_size(Some(options.chunk_bytes))
-        .disable_seeking(true)
+        // Filled in by [`Output`], but for compressed chunks.
+        .calculate_chunk_crcs(options.compression != Compression::None)
         // Each chunk has its own checksum; a second one over all of them would only cost time.
         .calculate_data_section_crc(false)
 }

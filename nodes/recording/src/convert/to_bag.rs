@@ -64,23 +64,15 @@ pub fn episode_to_bag(
     let stamps = stamps(dataset, episode)?;
     let custom_data = BTreeMap::from([("dataset_episode".to_owned(), episode.episode.to_string())]);
     let mut bag = Bag::create(place, BagOptions { distro, custom_data, ..BagOptions::default() }, &outputs)?;
-    bag.begin(stamps.first().map_or(0, |first| first.0), &start(dataset, episode, &outputs))?;
-    let mut last = 0;
-    for (frame, (stamp, after_pause)) in stamps.into_iter().enumerate() {
-        if after_pause {
-            bag.settle(last)?;
-            bag.event(last + SETTLE_NANOS, &Event::Pause)?;
-            bag.event(stamp, &Event::Resume)?;
+    let start = start(dataset, episode, &outputs);
+    match bag.fill(&start, stamps, outputs) {
+        Ok(()) => Ok(bag.writer.finish()?),
+        Err(error) => {
+            // What came first is what is told.
+            let _ = bag.writer.discard();
+            Err(error)
         }
-        for (output, channel) in outputs.iter_mut().zip(bag.channels.clone()) {
-            let message = output.message(frame, stamp)?;
-            bag.write(channel, stamp, &message)?;
-        }
-        last = stamp;
     }
-    bag.settle(last)?;
-    bag.event(last + SETTLE_NANOS, &Event::Stop { reason: "the episode ends".to_owned() })?;
-    Ok(bag.writer.finish()?)
 }
 
 /// When each frame was, and whether something was left out before it.
@@ -246,6 +238,31 @@ impl Bag {
         let events = writer.channel(&TEXT.topic(EVENT_TOPIC))?;
         let task = writer.channel(&TEXT.topic(TASK_TOPIC))?;
         Ok(Self { writer, channels, events, task, told: Vec::new() })
+    }
+
+    /// All of the episode.
+    fn fill(
+        &mut self,
+        start: &Event,
+        stamps: Vec<(u64, bool)>,
+        mut outputs: Vec<Output>,
+    ) -> Result<(), ConvertError> {
+        self.begin(stamps.first().map_or(0, |first| first.0), start)?;
+        let mut last = 0;
+        for (frame, (stamp, after_pause)) in stamps.into_iter().enumerate() {
+            if after_pause {
+                self.settle(last)?;
+                self.event(last + SETTLE_NANOS, &Event::Pause)?;
+                self.event(stamp, &Event::Resume)?;
+            }
+            for (output, channel) in outputs.iter_mut().zip(self.channels.clone()) {
+                let message = output.message(frame, stamp)?;
+                self.write(channel, stamp, &message)?;
+            }
+            last = stamp;
+        }
+        self.settle(last)?;
+        self.event(last + SETTLE_NANOS, &Event::Stop { reason: "the episode ends".to_owned() })
     }
 
     fn write(&mut self, channel: ChannelId, nanos: u64, message: &[u8]) -> Result<(), ConvertError> {

@@ -47,12 +47,14 @@ pub struct Converted {
 }
 
 /// Whether a bag became an episode.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub enum Outcome {
     /// It did.
     Committed(Committed),
     /// The contract's gate left it out.
     Rejected(Vec<Failure>),
+    /// It cannot become one.
+    Failed(ConvertError),
 }
 
 /// Rows that are made and not yet committed.
@@ -78,11 +80,11 @@ pub fn contract_of(bag: &Path) -> Result<(Contract, String), ConvertError> {
 }
 
 impl BagsToDataset {
-    /// Makes an episode of each bag, in the order of the bags, in the dataset at `root`; one that is there is continued.
-    /// `done` is called after each bag.
+    /// Makes an episode of each bag, in the order of the bags, in the dataset at `root`; one that is there is continued. A bag that
+    /// cannot be converted does not keep the others from it. `done` is called after each bag.
     ///
     /// # Errors
-    /// At the first bag that cannot be converted, and then those before it are committed; or a dataset of another layout.
+    /// The dataset has another layout, or cannot be written; then the bags before are committed.
     pub fn run(
         &self,
         bags: &[PathBuf],
@@ -177,10 +179,11 @@ impl BagsToDataset {
             episode.push(&row.map_err(refuse)?)?;
         }
         if episode.rows() == 0 {
-            let expected = match rows.awaited().join(", ") {
+            let mut expected = match rows.awaited().join(", ") {
                 awaited if awaited.is_empty() => "messages for at least one row".to_owned(),
                 awaited => format!("messages that can be used of each stream, none came of {awaited}"),
             };
+            problems.iter().for_each(|problem| expected.push_str(&format!("; {problem}")));
             return Err(ConvertError::Missing { bag: bag.to_owned(), expected });
         }
         Ok((rows.quality().failures(), unusable, problems))
@@ -198,7 +201,7 @@ impl BagsToDataset {
         let committed = made.iter().try_for_each(|(index, made)| {
             early.insert(index, made);
             while let Some(made) = early.remove(&converted.len()) {
-                let one = self.commit(&bags[converted.len()], made?, writer)?;
+                let one = self.commit(&bags[converted.len()], made, writer)?;
                 done(&one);
                 converted.push(one);
             }
@@ -214,10 +217,18 @@ impl BagsToDataset {
     fn commit(
         &self,
         bag: &Path,
-        made: Made,
+        made: Result<Made, ConvertError>,
         writer: &Mutex<DatasetWriter>,
     ) -> Result<Converted, ConvertError> {
-        let Made { episode, failures, unusable, problems } = made;
+        let Made { episode, failures, unusable, problems } = match made {
+            Ok(made) => made,
+            // What the dataset refuses, or its disk, the other bags meet too.
+            Err(error @ (ConvertError::Dataset(_) | ConvertError::Thread(_))) => return Err(error),
+            Err(error) => {
+                let (bag, problems) = (bag.to_owned(), Vec::new());
+                return Ok(Converted { bag, outcome: Outcome::Failed(error), unusable: 0, problems });
+            }
+        };
         let rejected =
             !failures.is_empty() && !self.ignore_gate && self.contract.gate.failing == Failing::Reject;
         let outcome = if rejected {

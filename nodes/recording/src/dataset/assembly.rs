@@ -40,7 +40,9 @@ pub(super) fn meta_place(file: &Path) -> Option<(u64, u64)> {
 
 /// What is gathered for a feature's statistics.
 enum Gathered {
-    /// One column per element.
+    /// One column per element, of a feature of float32: class tokens are thousands.
+    Singles(Vec<Vec<f32>>),
+    /// One column per element of other features.
     Numbers(Vec<Vec<f64>>),
     /// One histogram per channel.
     Pixels {
@@ -256,6 +258,7 @@ impl Sink {
                 let scale = if channels == 1 { DEPTH_SCALE } else { COLOR_SCALE };
                 Gathered::Pixels { channels: vec![Histogram::default(); channels], frames: 0, scale }
             }
+            "float32" => Gathered::Singles(vec![Vec::new(); info.length()]),
             _ => Gathered::Numbers(vec![Vec::new(); info.length()]),
         };
         Self { key: key.to_owned(), info: info.clone(), video: None, video_file: PathBuf::new(), gathered }
@@ -289,6 +292,9 @@ impl Sink {
                     video.write(bytes).map_err(at(&self.video_file))?;
                 }
             }
+            (SpooledCell::Plain(Cell::Float32(values)), Gathered::Singles(columns)) => {
+                columns.iter_mut().zip(values).for_each(|(column, value)| column.push(*value));
+            }
             (SpooledCell::Plain(cell), Gathered::Numbers(columns)) => {
                 for (column, value) in columns.iter_mut().zip(cell_numbers(cell)) {
                     column.push(value);
@@ -302,8 +308,13 @@ impl Sink {
     fn stats(&self) -> Option<Stats> {
         match &self.gathered {
             Gathered::Nothing => None,
+            Gathered::Singles(columns) if columns.iter().any(Vec::is_empty) => None,
+            Gathered::Singles(columns) => {
+                let doubles = |column: &Vec<f32>| column.iter().map(|value| f64::from(*value)).collect();
+                Some(Stats::of_columns(columns.iter().map(doubles)))
+            }
             Gathered::Numbers(columns) if columns.iter().any(Vec::is_empty) => None,
-            Gathered::Numbers(columns) => Some(Stats::of_columns(columns)),
+            Gathered::Numbers(columns) => Some(Stats::of_columns(columns.iter().cloned())),
             Gathered::Pixels { channels, frames, scale } => {
                 Some(Stats::of_histograms(channels, *frames, *scale))
             }

@@ -13,7 +13,9 @@ use super::picture::encoded_size;
 use super::reader::{ColumnData, DatasetReader, EpisodeInfo, guarded};
 use super::stats::{QUANTILES, Stats};
 use super::store::{files_below, read_stats};
+use super::truth::{check_truth, contracts};
 use super::{DatasetError, at};
+use crate::contract::Contract;
 use crate::report::Report;
 
 /// Checks a dataset; `progress` is told the episodes done.
@@ -27,9 +29,10 @@ pub fn check_dataset(root: &Path, mut progress: impl FnMut(u64)) -> Result<Repor
     check_files(&reader, &mut report)?;
     check_tasks_index(root, &mut report)?;
     check_episode_columns(&reader, &mut report)?;
+    let contracts = contracts(root, &mut report)?;
     let mut totals = BTreeMap::new();
     for episode in reader.episodes() {
-        match check_episode(&reader, episode, &mut report, &mut totals) {
+        match check_episode(&reader, episode, &mut report, &mut totals, &contracts) {
             Ok(()) => {}
             Err(error) => report.broken(format!("episode {}", episode.episode), error.to_string()),
         }
@@ -202,6 +205,7 @@ fn check_episode(
     episode: &EpisodeInfo,
     report: &mut Report,
     totals: &mut BTreeMap<String, Stats>,
+    contracts: &BTreeMap<u64, Contract>,
 ) -> Result<(), DatasetError> {
     let features = &reader.info().features.0;
     let place = format!("episode {}", episode.episode);
@@ -222,18 +226,18 @@ fn check_episode(
             continue;
         }
         let column = |element: usize| values.iter().skip(element).step_by(*length).copied().collect();
-        let stats = Stats::of_columns(&(0..*length).map(column).collect::<Vec<_>>());
+        let stats = Stats::of_columns((0..*length).map(column));
         totals.entry(key.clone()).and_modify(|known| known.merge(&stats)).or_insert(stats);
     }
     check_own_columns(reader, episode, &columns, report);
-    check_truth(&place, &columns, report);
+    check_truth(&place, &columns, contracts.get(&episode.episode), report);
     for (key, feature) in features.iter().filter(|(_, feature)| feature.is_picture()) {
         check_pictures(reader, episode, key, feature, report)?;
     }
     Ok(())
 }
 
-fn numbers<'a>(columns: &'a BTreeMap<String, ColumnData>, key: &str) -> &'a [f64] {
+pub(super) fn numbers<'a>(columns: &'a BTreeMap<String, ColumnData>, key: &str) -> &'a [f64] {
     match columns.get(key) {
         Some(ColumnData::Numbers { values, .. }) => values,
         _ => &[],
@@ -271,42 +275,6 @@ fn check_own_columns(
     expect("episode_index", &|_, value| equal(episode.episode as f64, value));
     expect("index", &|frame, value| equal(episode.from as f64 + frame as f64, value));
     expect("task_index", &|_, value| (!tasks.contains(&value)).then(|| format!("one of {tasks:?}")));
-}
-
-/// What this recorder adds: real times that agree with each other.
-fn check_truth(place: &str, columns: &BTreeMap<String, ColumnData>, report: &mut Report) {
-    let time = numbers(columns, "rec.time");
-    if time.is_empty() {
-        return;
-    }
-    if let Some(frame) = time.windows(2).position(|pair| pair[1] < pair[0]) {
-        report.remark(place, format!("rec.time: frame {}: the clock went back", frame + 1));
-    }
-    let (stamps, ages) = (numbers(columns, "sync.stamp"), numbers(columns, "sync.age"));
-    let repeated = numbers(columns, "rec.repeated");
-    let streams = stamps.len().checked_div(time.len()).unwrap_or(0);
-    if streams == 0 || ages.len() != stamps.len() || repeated.len() != stamps.len() {
-        return;
-    }
-    for (index, (stamp, age)) in stamps.iter().zip(ages).enumerate() {
-        let (frame, stream) = (index / streams, index % streams);
-        let expected = (time[frame] - stamp) * 1e-9;
-        // f64 holds stamps to 256 ns, float32 an age to 7 digits.
-        if (expected - age).abs() > 1e-6 + 1e-6 * expected.abs() {
-            report.broken(
-                place,
-                format!("sync.age: frame {frame}, stream {stream}: expected {expected}, got {age}"),
-            );
-            return;
-        }
-        if frame > 0 && repeated[index] == 1.0 && stamps[index - streams] != *stamp {
-            report.broken(
-                place,
-                format!("rec.repeated: frame {frame}, stream {stream}: repeated, but with a new stamp"),
-            );
-            return;
-        }
-    }
 }
 
 fn check_pictures(

@@ -24,8 +24,10 @@ mod spool;
 mod stats;
 mod store;
 mod tables;
+mod truth;
 mod video;
 mod writer;
+mod yuv;
 
 use std::path::{Path, PathBuf};
 

@@ -35,18 +35,18 @@ impl Histogram {
 }
 
 impl Stats {
-    /// Over frames, from one column per element, none of them empty.
-    pub(crate) fn of_columns(columns: &[Vec<f64>]) -> Self {
-        let mut stats = Self::empty(columns.first().map_or(0, Vec::len) as u64);
-        for column in columns {
+    /// Over frames, from one column per element, none of them empty; one column is held at a time.
+    pub(crate) fn of_columns(columns: impl IntoIterator<Item = Vec<f64>>) -> Self {
+        let mut stats = Self::empty(0);
+        for mut column in columns {
+            stats.count = column.len() as u64;
             let count = column.len() as f64;
             let mean = column.iter().sum::<f64>() / count;
             let variance = column.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
-            let mut sorted = column.clone();
-            sorted.sort_by(f64::total_cmp);
-            stats.push(sorted[0], sorted[sorted.len() - 1], mean, variance.sqrt());
+            column.sort_by(f64::total_cmp);
+            stats.push(column[0], column[column.len() - 1], mean, variance.sqrt());
             for (into, (_, level)) in stats.quantiles.iter_mut().zip(QUANTILES) {
-                into.push(quantile(&sorted, level));
+                into.push(quantile(&column, level));
             }
         }
         stats
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn numpys_numbers_for_a_small_column() {
         // numpy 2.4: mean, std and quantile of [4, 1, 3, 2, 10].
-        let stats = Stats::of_columns(&[vec![4.0, 1.0, 3.0, 2.0, 10.0]]);
+        let stats = Stats::of_columns([vec![4.0, 1.0, 3.0, 2.0, 10.0]]);
         close(&stats.mean, &[4.0]);
         close(&stats.std, &[3.162_277_660_168_379_5]);
         let quantiles: Vec<f64> = stats.quantiles.iter().map(|q| q[0]).collect();
@@ -228,9 +228,9 @@ mod tests {
     #[test]
     fn merged_moments_are_those_of_all_frames() {
         let (a, b) = (vec![1.0, 2.0, 6.0], vec![-3.0, 5.0, 5.5, 7.0]);
-        let mut merged = Stats::of_columns(std::slice::from_ref(&a));
-        merged.merge(&Stats::of_columns(std::slice::from_ref(&b)));
-        let all = Stats::of_columns(&[[a, b].concat()]);
+        let mut merged = Stats::of_columns([a.clone()]);
+        merged.merge(&Stats::of_columns([b.clone()]));
+        let all = Stats::of_columns([[a, b].concat()]);
         close(&merged.mean, &all.mean);
         close(&merged.std, &all.std);
         close(&merged.min, &all.min);
@@ -244,7 +244,7 @@ mod tests {
         let mut histogram = Histogram::default();
         values.iter().for_each(|value| *histogram.0.entry(*value).or_default() += 1);
         let stats = Stats::of_histograms(&[histogram], 1, 1.0 / 255.0);
-        let column = Stats::of_columns(&[values.iter().map(|v| f64::from(*v) / 255.0).collect()]);
+        let column = Stats::of_columns([values.iter().map(|v| f64::from(*v) / 255.0).collect()]);
         close(&stats.mean, &column.mean);
         close(&stats.std, &column.std);
         close(&stats.max, &[1.0]);
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn stored_statistics_read_back() {
-        let stats = Stats::of_columns(&[vec![1.0, 2.0], vec![3.0, 5.0], vec![0.0, 1.0]]);
+        let stats = Stats::of_columns([vec![1.0, 2.0], vec![3.0, 5.0], vec![0.0, 1.0]]);
         for picture in [false, true] {
             let text = serde_json::to_string(&StoredStats::new(&stats, picture)).unwrap();
             assert_eq!(serde_json::from_str::<StoredStats>(&text).unwrap().stats().unwrap(), stats);

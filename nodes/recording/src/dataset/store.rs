@@ -1,14 +1,13 @@
 //! The folder of a dataset: its lock, what is committed, and what is left over from crashes.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::info::{CHUNK_FILES, Info, VERSION};
 use super::reader::{EpisodeInfo, read_episodes, read_tasks};
 use super::stats::{Stats, StoredStats};
 use super::{DatasetError, at};
-use crate::files::{rename, write_whole};
+use crate::files::{Lock, LockError, rename, write_whole};
 
 /// Everything that is committed, as the writer continues it.
 #[derive(Debug, Clone)]
@@ -218,22 +217,12 @@ fn write_stats_at(path: &Path, info: &Info, stats: &BTreeMap<String, Stats>) -> 
     write_whole(path, text.as_bytes()).map_err(at(path))
 }
 
-/// Holds a dataset against a second writer, as long as it lives.
-#[derive(Debug)]
-pub(super) struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    pub(super) fn take(root: &Path) -> Result<Self, DatasetError> {
-        let folder = root.join(".rec");
-        std::fs::create_dir_all(&folder).map_err(at(&folder))?;
-        let path = folder.join("lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(DatasetError::Locked { path: root.to_owned() }),
-            Err(TryLockError::Error(error)) => Err(at(&path)(error)),
-        }
-    }
+/// Holds a dataset against a second writer.
+pub(super) fn lock(root: &Path) -> Result<Lock, DatasetError> {
+    let folder = root.join(".rec");
+    std::fs::create_dir_all(&folder).map_err(at(&folder))?;
+    Lock::take(&folder.join("lock")).map_err(|error| match error {
+        LockError::Held => DatasetError::Locked { path: root.to_owned() },
+        LockError::Io(path, reason) => at(&path)(reason),
+    })
 }

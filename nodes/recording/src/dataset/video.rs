@@ -6,7 +6,9 @@ use openh264::decoder::Decoder;
 use openh264::encoder::{
     Encoder, EncoderConfig, FrameRate, IntraFramePeriod, QpRange, RateControlMode, UsageType, VuiConfig,
 };
-use openh264::formats::{RgbSliceU8, YUVBuffer, YUVSource};
+use openh264::formats::{YUVBuffer, YUVSource};
+
+use super::yuv;
 
 /// Frames from one key frame to the next, as LeRobot's encoders are set.
 pub(super) const KEY_FRAME_EVERY: u32 = 2;
@@ -36,8 +38,11 @@ impl VideoEncoder {
 
     /// Encodes one frame of `3 * width * height` bytes.
     pub(super) fn encode(&mut self, rgb: &[u8]) -> Result<Vec<u8>, String> {
-        let sides = (self.size.width, self.size.height);
-        let yuv = YUVBuffer::from_rgb8_source(RgbSliceU8::new(rgb, sides));
+        let Size { width, height } = self.size;
+        if rgb.len() != 3 * width * height {
+            return Err(format!("expected {} bytes of RGB, got {}", 3 * width * height, rgb.len()));
+        }
+        let yuv = YUVBuffer::from_vec(yuv::from_rgb(self.size, rgb), width, height);
         let unit = self.encoder.encode(&yuv).map_err(|error| error.to_string())?.to_vec();
         if unit.is_empty() {
             return Err("the encoder gave no frame".to_owned());
@@ -59,9 +64,8 @@ impl FrameDecoder {
         let decoded = self.0.decode(unit).map_err(|error| error.to_string())?;
         let yuv = decoded.ok_or("the decoder gave no frame")?;
         let (width, height) = yuv.dimensions();
-        let mut rgb = vec![0; 3 * width * height];
-        yuv.write_rgb8(&mut rgb);
-        Ok((Size { width, height }, rgb))
+        let (size, (luma, cb, cr)) = (Size { width, height }, yuv.strides());
+        Ok((size, yuv::to_rgb(size, [(yuv.y(), luma), (yuv.u(), cb), (yuv.v(), cr)])))
     }
 }
 
@@ -113,6 +117,13 @@ mod tests {
             let original = picture(size, step);
             let error = rgb.iter().zip(&original).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>();
             assert!(error / (rgb.len() as f64) < 6.0, "mean error {}", error / rgb.len() as f64);
+            for channel in 0..3 {
+                let of = |picture: &[u8]| {
+                    picture.iter().skip(channel).step_by(3).map(|value| f64::from(*value)).sum::<f64>()
+                };
+                let darker = (of(&original) - of(&rgb)) / (size.width * size.height) as f64;
+                assert!(darker.abs() < 1.0, "frame {step}: channel {channel} is {darker} too dark");
+            }
         }
     }
 

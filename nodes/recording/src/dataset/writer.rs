@@ -13,10 +13,10 @@ use super::info::{Info, difference, layout_of};
 use super::layout::Layout;
 use super::row::Row;
 use super::spool::SpoolReader;
-use super::store::{self, Lock, write_info, write_stats};
+use super::store::{self, write_info, write_stats};
 use super::tables::{EpisodeRow, write_episode, write_tasks};
 use super::{DatasetError, at, parquet_at};
-use crate::files::{beside, parent, rename, sync_folder};
+use crate::files::{Lock, beside, parent, rename, sync_folder};
 
 /// Writes one dataset; nobody else can at the same time.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl DatasetWriter {
     pub fn open(root: &Path, layout: Layout) -> Result<Self, DatasetError> {
         let meta = root.join("meta/episodes");
         std::fs::create_dir_all(&meta).map_err(at(&meta))?;
-        let lock = Lock::take(root)?;
+        let lock = store::lock(root)?;
         let committed = if root.join("meta/info.json").exists() {
             store::Committed::read(root)?
         } else {

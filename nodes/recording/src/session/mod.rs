@@ -10,20 +10,25 @@
 //! Bags are written on the thread that calls; rows on one of their own ([`rows`]). When that one falls behind by more than its
 //! budget, the episode's rows are made from the finished bag instead: the same code on the same messages, so the same rows.
 
+mod ending;
+mod places;
 mod rows;
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::align::{EVENT_DEFINITION, EVENT_TOPIC, EVENT_TYPE, Event, Failure, Quality, layout};
-use crate::bag::{BagError, BagOptions, BagWriter, ChannelId, Distro, IN_PROGRESS, recover_bag};
-use crate::contract::{Contract, Failing};
+use crate::align::{EVENT_DEFINITION, EVENT_TOPIC, EVENT_TYPE, Event, Quality, layout};
+use crate::bag::{BagError, BagOptions, BagWriter, ChannelId, Distro};
+use crate::contract::Contract;
 use crate::dataset::{DatasetError, DatasetWriter, LayoutError};
+use crate::files::Lock;
 use crate::message::{Definition, Stamps, Topic};
 
 pub use crate::align::Bytes;
-use rows::{Rows, RowsOutcome};
+pub use ending::Outcome;
+pub use places::LeftBehind;
+use places::{lock, next_number, recover_all};
+use rows::Rows;
 
 /// A clock that goes back by less is only jitter.
 const BACK_NANOS: u64 = 1_000_000_000;
@@ -107,36 +112,6 @@ impl State {
     }
 }
 
-/// What became of an episode.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
-    /// Whether it was kept.
-    pub kept: bool,
-    /// Its bag.
-    pub bag: PathBuf,
-    /// Its number in the dataset, if it is in one.
-    pub episode: Option<u64>,
-    /// Its rows.
-    pub rows: u64,
-    /// Its messages.
-    pub messages: u64,
-    /// Its length.
-    pub seconds: f64,
-    /// What the gate found.
-    pub failures: Vec<Failure>,
-    /// Whether the rows were made from the bag, because making them live fell behind.
-    pub rows_from_bag: bool,
-}
-
-/// What a crash left behind.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LeftBehind {
-    /// The bag that was cut off.
-    pub bag: PathBuf,
-    /// Where it was saved, or why not.
-    pub saved: Result<PathBuf, String>,
-}
-
 struct Episode {
     bag: BagWriter,
     place: PathBuf,
@@ -161,8 +136,9 @@ pub struct Session {
     newest: u64,
     left_behind: Vec<LeftBehind>,
     spools: Vec<String>,
-    /// Held against a second recorder, whose start would take the open bag for one that a crash left.
-    _lock: File,
+    /// Held against a second recorder, whose start would take the open bag for one that a crash left. The dataset has another
+    /// lock: it can be opened without the bags.
+    _lock: Lock,
 }
 
 impl std::fmt::Debug for Session {
@@ -366,119 +342,6 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the episode: asks the gate, then finishes the bag and commits the rows, or puts the bag aside.
-    ///
-    /// # Errors
-    /// None is open, or the disk is full or gone; what was written is kept for recovery.
-    pub fn stop(&mut self, reason: &str, log_nanos: u64) -> Result<Outcome, SessionError> {
-        self.expect(&[State::Recording, State::Paused], "an episode in progress")?;
-        let told = self.event(log_nanos, &Event::Stop { reason: reason.to_owned() });
-        let closed = told.and_then(|()| self.close());
-        if closed.is_err() {
-            self.abandon();
-        }
-        closed
-    }
-
-    fn close(&mut self) -> Result<Outcome, SessionError> {
-        let Some(mut episode) = self.episode.take() else {
-            return Err(SessionError::State { expected: "an episode in progress", now: "idle" });
-        };
-        episode.quality.pause(self.newest);
-        let newest = self.newest;
-        let mut made = self.rows.as_mut().map(|rows| rows.end(newest));
-        let mut rows_from_bag = false;
-        if let Some(outcome) = &made {
-            episode.quality.add_rows(&outcome.quality);
-            rows_from_bag = outcome.fell_behind;
-        }
-        let mut failures = episode.quality.failures();
-        // Rows that are still to be made count only in what the bag tells.
-        let problem = made.as_mut().filter(|_| !rows_from_bag).and_then(|outcome| outcome.problem.take());
-        let no_rows = problem.is_some();
-        failures.extend(problem.map(|reason| Failure::Rows { reason }));
-        let mut rejected = no_rows || (!failures.is_empty() && self.contract.gate.failing == Failing::Reject);
-        let seconds = episode.quality.seconds(self.newest);
-        let messages = episode.messages;
-        let mut place = if rejected { self.rejected_place(&episode.place)? } else { episode.place.clone() };
-        episode.bag.set_custom_data("gate", &verdict(&failures));
-        let task = episode.task.clone();
-        episode.bag.finish()?;
-        if rejected {
-            std::fs::rename(&episode.place, &place)
-                .map_err(|reason| SessionError::Io { path: place.clone(), reason })?;
-        }
-        let provenance = provenance(&place, &self.contract_text, &failures, rows_from_bag);
-        let committed = match (&mut self.rows, rejected) {
-            (Some(rows), true) if rows.failed().is_some() => {
-                // What was made until then can be recovered.
-                rows.leave();
-                Ok(None)
-            }
-            (Some(rows), true) => rows.discard().map(|()| None),
-            (Some(rows), false) if rows_from_bag => rows.commit_from_bag(&place, &task, provenance).map(Some),
-            (Some(rows), false) => rows.commit(&task, provenance).map(Some),
-            (None, _) => Ok(None),
-        };
-        let committed = match committed {
-            Err(reason) if rows_from_bag => {
-                let aside = self.rejected_place(&place)?;
-                std::fs::rename(&place, &aside)
-                    .map_err(|reason| SessionError::Io { path: aside.clone(), reason })?;
-                (rejected, place) = (true, aside);
-                failures.push(Failure::Rows { reason });
-                self.rows.iter().for_each(Rows::leave);
-                None
-            }
-            committed => committed.map_err(SessionError::Rows)?,
-        };
-        let rows = committed.as_ref().map_or_else(
-            || made.take().map_or(0, |outcome: RowsOutcome| outcome.rows),
-            |committed| committed.frames,
-        );
-        let episode = committed.map(|committed| committed.episode);
-        self.last_kept = (!rejected).then(|| place.clone());
-        Ok(Outcome { kept: !rejected, bag: place, episode, rows, messages, seconds, failures, rows_from_bag })
-    }
-
-    /// Takes the last episode back, if it was kept and none was begun since: out of the dataset, and its bag into `rejected/`.
-    /// Says where that is now.
-    ///
-    /// # Errors
-    /// There is no such episode, or the disk is full or gone.
-    pub fn take_back(&mut self) -> Result<PathBuf, SessionError> {
-        self.expect(&[State::Idle], "no episode in progress")?;
-        let nothing =
-            SessionError::State { expected: "an episode that was kept just now", now: "there is none" };
-        let bag = self.last_kept.take().ok_or(nothing)?;
-        if let Some(rows) = &mut self.rows {
-            rows.take_back().map_err(SessionError::Rows)?;
-        }
-        let place = self.rejected_place(&bag)?;
-        std::fs::rename(&bag, &place).map_err(|reason| SessionError::Io { path: place.clone(), reason })?;
-        Ok(place)
-    }
-
-    /// Throws the episode away.
-    ///
-    /// # Errors
-    /// None is open, or the file system says no.
-    pub fn discard(&mut self) -> Result<(), SessionError> {
-        self.expect(&[State::Recording, State::Paused], "an episode in progress")?;
-        let bag = self.episode.take().map_or(Ok(()), |episode| episode.bag.discard());
-        let rows = self.rows.as_mut().map_or(Ok(()), Rows::discard);
-        bag?;
-        rows.map_err(SessionError::Rows)
-    }
-
-    /// Lets go of an episode whose disk is full or gone; what was written stays for recovery.
-    pub fn abandon(&mut self) {
-        if let Some(rows) = &self.rows {
-            rows.leave();
-        }
-        self.episode = None;
-    }
-
     /// Episodes that the dataset has, or bags when there is none.
     pub fn episodes(&self) -> u64 {
         self.rows.as_ref().map_or_else(|| next_number(&self.settings.root.join("bags")), Rows::episodes)
@@ -528,86 +391,6 @@ impl Session {
         let now = self.state();
         if allowed.contains(&now) { Ok(()) } else { Err(SessionError::State { expected, now: now.name() }) }
     }
-
-    /// A free name in `rejected/`.
-    fn rejected_place(&self, place: &Path) -> Result<PathBuf, SessionError> {
-        let folder = self.settings.root.join("rejected");
-        std::fs::create_dir_all(&folder)
-            .map_err(|reason| SessionError::Io { path: folder.clone(), reason })?;
-        let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(free_name(&folder, &name))
-    }
-}
-
-fn lock(root: &Path) -> Result<File, SessionError> {
-    let path = root.join(".lock");
-    let opened = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = opened.map_err(|reason| SessionError::Io { path: path.clone(), reason })?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(SessionError::Locked { path: root.to_owned() }),
-        Err(TryLockError::Error(reason)) => Err(SessionError::Io { path, reason }),
-    }
-}
-
-/// A name that nothing has in a folder yet: `name`, `name_1`, ...
-fn free_name(folder: &Path, name: &str) -> PathBuf {
-    let mut place = folder.join(name);
-    let mut number = 0;
-    while place.symlink_metadata().is_ok() {
-        number += 1;
-        place = folder.join(format!("{name}_{number}"));
-    }
-    place
-}
-
-fn verdict(failures: &[Failure]) -> String {
-    match failures {
-        [] => "passed".to_owned(),
-        failures => failures.iter().map(Failure::to_string).collect::<Vec<_>>().join("; "),
-    }
-}
-
-fn provenance(bag: &Path, contract: &str, failures: &[Failure], from_bag: bool) -> serde_json::Value {
-    serde_json::json!({
-        "bag": bag.file_name().unwrap_or_default().to_string_lossy(),
-        "contract": contract,
-        "gate": verdict(failures),
-        "rows_from_bag": from_bag,
-    })
-}
-
-/// One more than the largest number among `episode_NNNNNN` and `episode_NNNNNN.recording`.
-fn next_number(bags: &Path) -> u64 {
-    let entries = std::fs::read_dir(bags).into_iter().flatten().flatten();
-    let number = |entry: std::fs::DirEntry| {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let name = name.strip_suffix(IN_PROGRESS).unwrap_or(&name);
-        name.strip_prefix("episode_")?.parse::<u64>().ok()
-    };
-    entries.filter_map(number).max().map_or(0, |largest| largest + 1)
-}
-
-/// Saves every bag that was cut off; its remains are removed once they are saved whole.
-fn recover_all(bags: &Path, settings: &Settings) -> Result<Vec<LeftBehind>, SessionError> {
-    let io = |reason| SessionError::Io { path: bags.to_owned(), reason };
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(bags).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let Some(name) = name.strip_suffix(IN_PROGRESS) else { continue };
-        let folder = settings.root.join("recovered");
-        let place = free_name(&folder, name);
-        let saved = std::fs::create_dir_all(&folder).map_err(|error| error.to_string()).and_then(|()| {
-            recover_bag(&path, &place, settings.distro, BTreeMap::new()).map_err(|error| error.to_string())
-        });
-        let saved = saved.map(|recovery| recovery.place);
-        if saved.is_ok() {
-            std::fs::remove_dir_all(&path).map_err(io)?;
-        }
-        found.push(LeftBehind { bag: path, saved });
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

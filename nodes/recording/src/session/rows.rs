@@ -21,7 +21,7 @@ enum Command {
     Resume,
     End(u64, Sender<RowsOutcome>),
     Commit(String, serde_json::Value, Sender<Result<Committed, String>>),
-    FromBag(PathBuf, String, serde_json::Value, Sender<Result<Committed, String>>),
+    Remake(PathBuf, String, Sender<RowsOutcome>),
     Discard(Sender<Result<(), String>>),
     TakeBack(Sender<Result<(), String>>),
     Leave,
@@ -35,6 +35,13 @@ pub(super) struct RowsOutcome {
     pub fell_behind: bool,
     /// Why there are none, or not all of them.
     pub problem: Option<String>,
+}
+
+impl RowsOutcome {
+    /// When there is no thread any more.
+    fn none(quality: Quality) -> Self {
+        Self { rows: 0, quality, fell_behind: false, problem: Some(GONE.to_owned()) }
+    }
 }
 
 /// What both threads see.
@@ -135,8 +142,7 @@ impl Rows {
 
     /// Waits until all messages that were handed over are rows, the last of them due at the end.
     pub fn end(&mut self, log_nanos: u64) -> RowsOutcome {
-        let problem = Some(GONE.to_owned());
-        let nothing = || RowsOutcome { rows: 0, quality: self.quality(), fell_behind: true, problem };
+        let nothing = || RowsOutcome::none(self.quality());
         self.ask(|reply| Command::End(log_nanos, reply)).unwrap_or_else(nothing)
     }
 
@@ -145,14 +151,10 @@ impl Rows {
             .unwrap_or_else(|| Err(GONE.to_owned()))
     }
 
-    pub fn commit_from_bag(
-        &mut self,
-        bag: &Path,
-        task: &str,
-        provenance: serde_json::Value,
-    ) -> Result<Committed, String> {
-        self.ask(|reply| Command::FromBag(bag.to_owned(), task.to_owned(), provenance, reply))
-            .unwrap_or_else(|| Err(GONE.to_owned()))
+    /// Makes the rows anew, from the finished bag, to be committed or thrown away as others.
+    pub fn remake(&mut self, bag: &Path, task: &str) -> RowsOutcome {
+        let nothing = || RowsOutcome::none(self.quality());
+        self.ask(|reply| Command::Remake(bag.to_owned(), task.to_owned(), reply)).unwrap_or_else(nothing)
     }
 
     pub fn discard(&mut self) -> Result<(), String> {
@@ -232,9 +234,7 @@ impl Worker {
                 Command::Commit(task, provenance, reply) => {
                     drop(reply.send(self.commit(&task, &provenance)));
                 }
-                Command::FromBag(bag, task, provenance, reply) => {
-                    drop(reply.send(self.commit_from_bag(&bag, &task, &provenance)));
-                }
+                Command::Remake(bag, task, reply) => drop(reply.send(self.remake(&bag, &task))),
                 Command::Leave => self.writer.leave(),
                 Command::Discard(reply) => {
                     drop(reply.send(self.writer.discard().map_err(|error| error.to_string())));
@@ -299,6 +299,7 @@ impl Worker {
                 return;
             }
         }
+        self.seen().quality.misses(self.aligner.misses());
         let errors = self.aligner.take_errors();
         errors.into_iter().for_each(|error| self.problem(error.to_string()));
         let awaited = self.aligner.awaited().into_iter().map(str::to_owned).collect();
@@ -324,13 +325,16 @@ impl Worker {
         Ok(committed)
     }
 
-    /// Makes the rows anew, from the bag.
-    fn commit_from_bag(
-        &mut self,
-        bag: &Path,
-        task: &str,
-        provenance: &serde_json::Value,
-    ) -> Result<Committed, String> {
+    /// Makes the rows anew, from the bag. What was made until an error can be recovered.
+    fn remake(&mut self, bag: &Path, task: &str) -> RowsOutcome {
+        let mut quality = Quality::new(&self.contract);
+        let problem = self.rows_of(bag, task, &mut quality).err();
+        let rows = self.writer.rows();
+        self.seen().failed = problem.clone().filter(|_| rows > 0);
+        RowsOutcome { rows, quality, fell_behind: true, problem }
+    }
+
+    fn rows_of(&mut self, bag: &Path, task: &str, quality: &mut Quality) -> Result<(), String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         self.writer.discard().map_err(|error| text(&error))?;
         self.writer.begin_episode(task).map_err(|error| text(&error))?;
@@ -339,10 +343,8 @@ impl Worker {
         for row in rows.by_ref() {
             self.writer.push(&row.map_err(|error| text(&error))?).map_err(|error| text(&error))?;
         }
-        if self.writer.rows() == 0 {
-            return Err(no_rows(&rows.awaited()));
-        }
-        self.commit(task, provenance)
+        *quality = rows.quality().clone();
+        if self.writer.rows() == 0 { Err(no_rows(&rows.awaited())) } else { Ok(()) }
     }
 
     fn problem(&self, text: String) {

@@ -1,7 +1,8 @@
+use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::align::BagRows;
+use crate::align::{BagRows, Failure};
 use crate::bag::BagReader;
 use crate::dataset::{Cell, DatasetReader, Row};
 
@@ -185,11 +186,51 @@ fn a_session_without_messages_of_a_stream_says_which() {
     }
     let outcome = session.stop("damaged", T0 + 3000 * MS).unwrap();
     let expected = "no row could be made: no message that can be used came from: sent";
-    assert_eq!(
-        (outcome.kept, outcome.failures),
-        (false, vec![Failure::Rows { reason: expected.to_owned() }])
-    );
+    let left_out = Failure::LeftOut { stream: "sent".to_owned(), share: 1.0, expected: 0.05 };
+    let no_rows = Failure::Rows { reason: expected.to_owned() };
+    assert_eq!((outcome.kept, outcome.failures), (false, vec![left_out, no_rows]));
     assert_eq!(std::fs::read_dir(folder.path().join("bags")).unwrap().count(), 0);
+}
+
+/// The rows are made only after the bag is whole: the gate judges them all the same, and its verdict is in the bag.
+#[test]
+fn rows_made_from_the_bag_are_judged_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let verdict = |bag: &Path| BagReader::open(bag).unwrap().metadata().unwrap().custom_data["gate"].clone();
+    let mut session = open(folder.path(), "min_rate: 0.1, max_gap_periods: 1000", 0);
+    session.start("wave", T0).unwrap();
+    feed(&mut session, 0, 1000);
+    // The joints alone are silent for a while.
+    for ms in (1000..3000).step_by(20) {
+        let bytes: Bytes = Arc::new(vec![0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        session.message(1, Stamps { log_nanos: T0 + ms * MS, ..Stamps::default() }, &bytes).unwrap();
+    }
+    let outcome = session.stop("enough", T0 + 3000 * MS).unwrap();
+    assert!(!outcome.kept && outcome.rows_from_bag && outcome.rows == 60, "{outcome:?}");
+    let expected = "joints: missing in 65.0 % of the rows, expected at most 5.0";
+    assert_eq!(verdict(&outcome.bag), expected);
+    assert_eq!((session.episodes(), session.left_over_rows().len()), (0, 0));
+
+    // No row can be made.
+    session.start("wave", T0).unwrap();
+    let bytes: Bytes = Arc::new(vec![0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    for ms in (0..3000).step_by(20) {
+        session.message(0, Stamps { log_nanos: T0 + ms * MS, ..Stamps::default() }, &bytes).unwrap();
+    }
+    let outcome = session.stop("enough", T0 + 3000 * MS).unwrap();
+    assert!(!outcome.kept && outcome.rows_from_bag, "{outcome:?}");
+    let expected = "no row could be made: no message that can be used came from: sent";
+    assert!(verdict(&outcome.bag).ends_with(expected), "{}", verdict(&outcome.bag));
+
+    session.start("wave", T0).unwrap();
+    feed(&mut session, 0, 3000);
+    let outcome = session.stop("enough", T0 + 3000 * MS).unwrap();
+    assert!(outcome.kept && outcome.rows_from_bag, "{outcome:?}");
+    assert_eq!(verdict(&outcome.bag), "passed");
+    drop(session);
+    let spools = std::fs::read_dir(folder.path().join("dataset/.rec")).unwrap().flatten();
+    let left: Vec<_> = spools.filter(|e| e.file_name().to_string_lossy().starts_with("spool")).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// A second recorder must not take the open bag for one that a crash left.

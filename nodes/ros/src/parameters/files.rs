@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde_json::Value;
 
+use crate::names;
+
 /// Where a node's parameters begin in a file.
 const PARAMETERS: &str = "ros__parameters";
 
@@ -14,7 +16,7 @@ const PARAMETERS: &str = "ros__parameters";
 /// # Errors
 /// The first entry that would have no effect.
 pub fn check(node: &str, arguments: impl IntoIterator<Item = String>) -> Result<()> {
-    for file in files(arguments) {
+    for file in names::values(&["--params-file"], arguments) {
         // rcl has read the file before; where this reader does not follow, the user is not at fault.
         let Some(content) = read(Path::new(&file)) else { continue };
         let mut names = Vec::new();
@@ -31,21 +33,6 @@ pub fn check(node: &str, arguments: impl IntoIterator<Item = String>) -> Result<
         }
     }
     Ok(())
-}
-
-/// The files of `--params-file`.
-fn files(arguments: impl IntoIterator<Item = String>) -> Vec<String> {
-    let (mut ros, mut next, mut files) = (false, false, Vec::new());
-    for argument in arguments {
-        match argument.as_str() {
-            "--ros-args" => ros = true,
-            "--" => ros = false,
-            "--params-file" if ros => next = true,
-            _ if std::mem::take(&mut next) => files.push(argument),
-            _ => {}
-        }
-    }
-    files
 }
 
 fn read(file: &Path) -> Option<Value> {

@@ -16,8 +16,8 @@ use super::queue::Message;
 use super::support::TypeSupport;
 use super::{Buffer, RawError};
 
-/// Spare buffers of one subscription.
-const SPARE: usize = 8;
+/// Spare buffers of one subscription: half a second of a camera at 30 Hz, which a disk may take for itself.
+const SPARE: usize = 16;
 
 /// A publisher, as the middleware identifies it: the first 16 bytes of its gid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

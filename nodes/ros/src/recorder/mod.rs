@@ -41,6 +41,8 @@ use settings::Settings;
 use status::Board;
 use topics::Topics;
 
+/// How soon keys and the answers of the recording thread are seen to; messages do not wait for it.
+const WAIT: Duration = Duration::from_millis(20);
 /// How often the status is published.
 const STATUS_PERIOD: Duration = Duration::from_millis(500);
 
@@ -85,7 +87,7 @@ pub fn run(ros: &mut RosNode, stop: &Stop) -> Result<()> {
         for command in keyboard.iter().flat_map(Keyboard::pressed) {
             send(&commands, command, None);
         }
-        if let Err(error) = ros.turn().and_then(|_| topics.follow(ros, &receiver, &commands)) {
+        if let Err(error) = ros.turn_within(WAIT).and_then(|_| topics.follow(ros, &receiver, &commands)) {
             break Err(error);
         }
         if Instant::now() >= due {

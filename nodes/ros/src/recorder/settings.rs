@@ -141,9 +141,12 @@ const TABLE: &[Service] = &[
     trigger("~/start", "begin an episode, or go on after ~/pause"),
     trigger(
         "~/stop",
-        "end the episode: it is kept if it passes the contract's gate; answered when it is on the disk",
+        "end the episode: it is kept if it passes the contract's gate; answered when it is on the disk. Between the episodes of a run: end the run",
     ),
-    trigger("~/discard", "throw the episode in progress away"),
+    trigger(
+        "~/discard",
+        "throw the episode in progress away, and end the run; between the episodes of a run: end it",
+    ),
     trigger("~/pause", "record nothing until ~/pause or ~/start"),
     trigger("~/highlight", "save the last highlight_seconds as an episode"),
 ];

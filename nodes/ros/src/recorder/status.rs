@@ -31,13 +31,16 @@ pub(super) struct Snapshot {
 /// Where the desk leaves snapshots and the spinning thread finds them.
 pub(super) struct Board {
     names: Vec<String>,
+    /// Streams that messages are expected of.
+    expected: Vec<bool>,
     seen: Mutex<Snapshot>,
 }
 
 impl Board {
     pub fn new(contract: &Contract) -> Self {
         let names = contract.streams.iter().map(|stream| stream.name.clone()).collect();
-        Self { names, seen: Mutex::new(Snapshot { state: "idle", ..Snapshot::default() }) }
+        let expected = contract.streams.iter().map(|stream| stream.rate_hz > 0.0).collect();
+        Self { names, expected, seen: Mutex::new(Snapshot { state: "idle", ..Snapshot::default() }) }
     }
 
     pub fn show(&self, snapshot: Snapshot) {
@@ -84,7 +87,7 @@ impl Board {
         let mut all = vec![whole];
         for (index, state) in seen.streams.iter().enumerate() {
             let mut status = Status::new(&*self.names[index], "ok");
-            if state.messages == 0 {
+            if state.messages == 0 && self.expected[index] {
                 status.warn("no message has come yet");
             }
             if seen.missed[index] > 0 {
