@@ -4,8 +4,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 SECONDS ?= 15
 SCENE ?= hammer-v3
-EPISODES ?= 5
 DRIVER ?= expert
+demo-robot: EPISODES ?= 5
+demo-record: EPISODES ?= 25
+TRIES ?= 5
 
 # A shell with ROS (the one that is sourced, or the underlay) and ONNX Runtime.
 ENVIRONMENT = source .pixio/setup.bash
@@ -16,7 +18,7 @@ TARGET = $${CARGO_TARGET_DIR:-target}/release
 .PHONY: help setup demo demo-robot demo-record test lint unit ros-test reference referees bench clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 setup: ## install and make what everything below needs
 	@scripts/setup.sh
@@ -24,11 +26,11 @@ setup: ## install and make what everything below needs
 demo: setup ## stream photographs over ROS 2 into perception_node and show the depth (SECONDS=0: until Ctrl-C)
 	@$(ENVIRONMENT); scripts/demo.sh $(SECONDS)
 
-demo-robot: setup ## a simulated robot at work, depth against truth, a film (SCENE=hammer-v3 EPISODES=5 DRIVER=expert or policy)
+demo-robot: setup ## a simulated robot at work, depth against truth, a film (SCENE=hammer-v3 EPISODES=5 DRIVER=expert|policy)
 	@$(ENVIRONMENT); $(NODES); scripts/demo_robot.sh $(SCENE) $(EPISODES) $(DRIVER)
 
-demo-record: setup ## record the simulated robot's expert (SCENE=hammer-v3 EPISODES=5) into out/demo-record
-	@$(ENVIRONMENT); $(NODES); scripts/demo_record.sh $(SCENE) $(EPISODES)
+demo-record: setup ## record the simulated robot's expert, train a policy on that, drive it (SCENE=hammer-v3 EPISODES=25 TRIES=5)
+	@$(ENVIRONMENT); $(NODES); scripts/demo_record.sh $(SCENE) $(EPISODES) $(TRIES)
 
 test: setup lint unit ros-test ## every check
 

@@ -1,7 +1,7 @@
 """`make demo-robot`: watches the simulated robot at work and `perception_node` beside it, and films both.
 
-Prints success, the depth's error against the simulation's truth, rates and latencies; writes out/demo-robot/robot.gif with camera, true
-depth, predicted depth and points side by side.
+Prints success, the depth's error against the simulation's truth, rates and latencies; writes robot.gif with camera, true depth, predicted
+depth and points side by side. With --policy the robot is driven by policy_node, from the same pass that the depth is of.
 """
 
 import argparse
@@ -12,11 +12,9 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from PIL import Image as Picture
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import Image, JointState, PointCloud2
 
-from peer import Peer
+from drive import RELIABLE, Driver, nanos
 from pictures import array, depth_picture, points_picture
 
 PATIENCE = 600.0  # seconds of the wall clock
@@ -24,7 +22,6 @@ LONGEST = 6.0  # simulated seconds of an episode
 AFTER = 0.5  # simulated seconds filmed after success
 KEPT = 300  # images whose counterpart is waited for
 SIDE = 256  # pixels of each picture of the film
-RELIABLE = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
 WARNING = "RANDOM WEIGHTS: stamps, rates and latency are real; the predicted depth means nothing"
 
 parser = argparse.ArgumentParser()
@@ -32,26 +29,36 @@ parser.add_argument("--episodes", type=int, required=True)
 parser.add_argument("--out", type=Path, required=True)
 parser.add_argument("--random", action="store_true", help="the bundle has random weights")
 parser.add_argument("--policy", action="store_true", help="policy_node drives: arm it")
+parser.add_argument("--seed", type=int, default=50_000, help="of the first episode; demonstrations have others")
+parser.add_argument("--least", type=int, help="episodes that must be done for exit code 0; all unless given")
 arguments = parser.parse_args()
 
 
 def stamp(message):
-    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+    return nanos(message.header.stamp)
 
 
-class Watcher(Peer):
+class Watcher(Driver):
     def __init__(self):
-        super().__init__("demo_robot", PATIENCE)
-        self.now, self.frames, self.came, self.errors, self.ages, self.film = 0, {}, {}, [], [], []
-        self.filming, self.points = False, None
-        self.node.create_subscription(Clock, "/clock", self.on_clock, RELIABLE)
+        super().__init__("demo_robot", PATIENCE, "/demo/perception_node")
+        self.frames, self.came, self.errors, self.ages, self.film = {}, {}, [], [], []
+        self.filming, self.points, self.commanded, self.old = False, None, 0, []
+        if arguments.policy:
+            self.listen_to_policy()
+            self.node.create_subscription(JointState, "/policy_node/command", self.on_command, RELIABLE)
+            self.node.create_subscription(JointState, "/policy_node/policy_action", self.on_action, RELIABLE)
         parts = {"image": "/camera/image", "truth": "/camera/depth/image_rect", "depth": "/demo/perception_node/depth/image_rect"}
         for part, topic in parts.items():
             self.node.create_subscription(Image, topic, lambda message, part=part: self.on_part(part, message), RELIABLE)
         self.node.create_subscription(PointCloud2, "/demo/perception_node/points", self.on_points, RELIABLE)
 
-    def on_clock(self, message):
-        self.now = message.clock.sec * 10**9 + message.clock.nanosec
+    def on_command(self, message):
+        self.commanded = stamp(message)
+
+    def on_action(self, message):
+        """Published after its command in the same tick."""
+        if self.commanded:
+            self.old.append((self.commanded - stamp(message)) / 1e6)
 
     def on_points(self, message):
         self.points = message
@@ -79,17 +86,11 @@ class Watcher(Peer):
             pictures.append(points_picture(array(self.points, "<f4", 4), depth.shape[::-1]))
         self.film.append(np.concatenate([np.asarray(Picture.fromarray(p).resize((SIDE, SIDE))) for p in pictures], axis=1))
 
-    def episode(self):
-        if arguments.policy:
-            self.ask("/policy_node/disarm")
-        placed = self.ask("/robot/reset").message
-        if arguments.policy:
-            self.ask("/chunks/reset_policy")
-            self.ask("/policy_node/arm")
+    def episode(self, seed):
+        placed = self.begin(seed) if arguments.policy else self.place(seed)
         began, wall, done = self.now, time.monotonic(), None
         while self.now < began + LONGEST * 1e9 and (done is None or self.now < done + AFTER * 1e9):
-            due = self.now + 50_000_000
-            self.until(lambda: self.now >= due, "time")
+            self.sleep(50_000_000)
             if done is None and self.ask("/robot/success").success:
                 done = self.now
         seconds = (self.now - began) / 1e9
@@ -108,10 +109,14 @@ def main():
     print("demo-robot: waiting for the robot and for the first depth (the model is checked against its golden outputs first)", flush=True)
     watcher.until(lambda: any(len(frame) == 3 for frame in watcher.frames.values()) and watcher.points, "depth")
     watcher.filming, began, clock = True, time.monotonic(), watcher.now
-    done = sum(watcher.episode() for _ in range(arguments.episodes))
+    done = sum(watcher.episode(arguments.seed + number) for number in range(arguments.episodes))
     elapsed, simulated = time.monotonic() - began, (watcher.now - clock) / 1e9
+    if arguments.policy:
+        watcher.stop()
     of = lambda values, share: np.percentile(values, share)
     print(f"\n{done} of {arguments.episodes} episodes done")
+    if watcher.old:
+        print(f"policy_node: image behind a command p50 {of(watcher.old, 50):.0f} ms, p99 {of(watcher.old, 99):.0f} ms old (simulated time)")
     print(f"{len(watcher.errors)} depths in {elapsed:.0f} s ({simulated:.1f} s simulated, {20 * simulated:.0f} images); "
           f"after their image p50 {of(watcher.ages, 50):.0f} ms, p99 {of(watcher.ages, 99):.0f} ms")
     print(f"depth against the simulation's truth: AbsRel mean {np.mean(watcher.errors):.3f}, worst image {max(watcher.errors):.3f}")
@@ -119,7 +124,7 @@ def main():
     print(f"film: {arguments.out / 'robot.gif'} ({len(watcher.film)} frames: camera, true depth, predicted depth, points)")
     if arguments.random:
         print(f"\n{WARNING}.\nPIXIO_BUNDLE=<bundle> make demo-robot runs a trained one.")
-    return 0 if done == arguments.episodes else 1
+    return 0 if done >= (arguments.episodes if arguments.least is None else arguments.least) else 1
 
 
 sys.exit(main())

@@ -1,5 +1,6 @@
 """policy_node when something dies, stops, jumps or repeats: the robot holds in time, and what is latched stays latched."""
 
+import bisect
 import signal
 import time
 
@@ -9,7 +10,7 @@ from std_msgs.msg import Bool
 
 from habits import TRANSITIONS
 from peer import ask
-from policy import JOINTS, LATCHED, NODE, Rig, check_positions, check_velocities, chunk, parameters
+from policy import JOINTS, LATCHED, NODE, Rig, check_positions, check_velocities, chunk, parameters, seconds
 
 # A machine under load may deliver the last message late; a robot that went on moving would be further off than this, s.
 LATE = 3.0
@@ -254,5 +255,51 @@ def test_deactivation_brings_the_robot_to_rest(start, ros):
         assert list(rig.records[-1][1].velocity) == [0.0, 0.0]
         check_velocities(rig)
         assert "the node is not active" in rig.ask("arm").message
+    finally:
+        rig.close()
+
+
+TWIST = ["linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z"]
+SERVO_TIMEOUT = 0.5  # s, `incoming_command_timeout`
+
+
+def halts(rig, begin, end):
+    """Moments at which MoveIt Servo, looking 100 times a second, would halt: its newest command is stamped `SERVO_TIMEOUT` ago."""
+    with rig.lock:
+        came = [moment for moment, _, _ in rig.commands]
+        stamps = [seconds(message.header.stamp) for _, _, message in rig.commands]
+    moments = [begin + 0.01 * k for k in range(int((end - begin) / 0.01))]
+    return [moment for moment in moments if moment - stamps[bisect.bisect_right(came, moment) - 1] >= SERVO_TIMEOUT]
+
+
+@pytest.mark.parametrize("interface", ["joint_jog", "twist"])
+def test_servo_has_fresh_commands_in_every_armed_state_and_halts_by_itself_when_this_process_dies(start, ros, interface):
+    names, space = (TWIST, "end_effector_velocity") if interface == "twist" else (JOINTS, "joint_velocities")
+    rig = Rig(names=[] if interface == "twist" else JOINTS, space="velocities")
+    try:
+        rig.names = rig.chunk_names = names
+        rig.alive["joints"] = interface != "twist"
+        rig.chunk_kind, rig.target = "velocities", lambda t: [0.1] + [0.0] * (len(names) - 1)
+        own = {"action_space": space, "command_interface": interface, "controller_timeout_secs": SERVO_TIMEOUT,
+               "watchdog_secs": 1.0, "fault_after_secs": 1.0}
+        given = parameters([interface, "command"], **own)
+        if interface == "twist":
+            del given["joints"], given["robot_description"]
+        node = start("policy_node", given)
+        rig.arm()
+        begin = time.time()
+        time.sleep(1.5)
+        rig.alive["chunks"] = False
+        rig.wait_for("HOLD")
+        rig.wait_for("FAULT")
+        time.sleep(1.0)
+        end = time.time()
+        assert halts(rig, begin, end) == []
+        node.process.send_signal(signal.SIGKILL)
+        node.process.wait()
+        died = time.time()
+        time.sleep(SERVO_TIMEOUT + LATE)
+        late = halts(rig, died, time.time())
+        assert late and late[0] <= died + SERVO_TIMEOUT + 0.02, "not later than its own timeout"
     finally:
         rig.close()

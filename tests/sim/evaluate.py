@@ -118,14 +118,6 @@ def decode(png):
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
-def chunks(actions, lengths, steps):
-    """For each row the next `steps` actions of its episode, the last one repeated."""
-    starts = np.repeat(np.cumsum([0, *lengths[:-1]]), lengths)
-    last = starts + np.repeat(lengths, lengths) - 1
-    rows = np.minimum(np.arange(len(actions))[:, None] + np.arange(steps), last[:, None])
-    return actions[rows].reshape(len(actions), -1)
-
-
 class Cloned:
     """The head: standardised inputs and actions, three hidden layers."""
 

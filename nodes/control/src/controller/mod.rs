@@ -511,4 +511,6 @@ fn finite(values: &[f64]) -> bool {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

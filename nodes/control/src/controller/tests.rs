@@ -1,27 +1,27 @@
 use std::sync::Arc;
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::blend::Strategy as Blending;
+use crate::space::Gripper;
 use crate::space::tests::{joint, twist};
-use crate::space::{Gripper, Joint};
 
-const PERIOD: f64 = 0.01;
+pub(super) const PERIOD: f64 = 0.01;
 
 /// A controller and a robot that obeys it perfectly.
-struct World {
-    controller: Controller,
-    ros: RosTime,
-    steady: SteadyTime,
-    positions: Vec<f64>,
+pub(super) struct World {
+    pub(super) controller: Controller,
+    pub(super) ros: RosTime,
+    pub(super) steady: SteadyTime,
+    pub(super) positions: Vec<f64>,
     tool: [f64; 3],
-    measures: bool,
-    presses: bool,
+    pub(super) measures: bool,
+    pub(super) presses: bool,
+    /// Whether ROS time goes on.
+    pub(super) flows: bool,
 }
 
 impl World {
-    fn new(space: ActionSpace, settings: Settings) -> Self {
+    pub(super) fn new(space: ActionSpace, settings: Settings) -> Self {
         let positions = vec![0.0; space.joints().len()];
         let controller = Controller::new(Arc::new(space), settings, None).unwrap();
         Self {
@@ -32,10 +32,11 @@ impl World {
             tool: [0.0; 3],
             measures: true,
             presses: true,
+            flows: true,
         }
     }
 
-    fn chunk(&mut self, age_secs: f64, period_secs: f64, values: Vec<f64>) {
+    pub(super) fn chunk(&mut self, age_secs: f64, period_secs: f64, values: Vec<f64>) {
         let space = self.controller.space().clone();
         if let Ok(chunk) = ActionChunk::new(space, self.ros - age_secs, period_secs, values) {
             let _ = self.controller.chunk(chunk, self.ros, self.steady);
@@ -50,8 +51,8 @@ impl World {
     }
 
     /// One period of the world; the command, if one was sent, and the state.
-    fn tick(&mut self, secs: f64) -> (Option<Vec<f64>>, State) {
-        self.ros = self.ros + secs;
+    pub(super) fn tick(&mut self, secs: f64) -> (Option<Vec<f64>>, State) {
+        self.ros = self.ros + if self.flows { secs } else { 0.0 };
         self.steady = self.steady + secs;
         if self.measures {
             self.measure();
@@ -81,26 +82,32 @@ impl World {
         }
     }
 
-    fn ticks(&mut self, count: usize) -> (Option<Vec<f64>>, State) {
+    pub(super) fn ticks(&mut self, count: usize) -> (Option<Vec<f64>>, State) {
         (1..count).for_each(|_| drop(self.tick(PERIOD)));
         self.tick(PERIOD)
     }
 }
 
-fn positions(count: usize) -> ActionSpace {
+pub(super) fn positions(count: usize) -> ActionSpace {
     ActionSpace::JointPositions((0..count).map(|index| joint(&format!("j{index}"))).collect())
 }
 
-fn velocities() -> ActionSpace {
+pub(super) fn velocities() -> ActionSpace {
     ActionSpace::JointVelocities(vec![joint("j0"), joint("j1")])
 }
 
-fn end_effector() -> ActionSpace {
+pub(super) fn end_effector() -> ActionSpace {
     let gripper = Gripper { min: 0.0, max: 1.0, max_speed: Some(2.0), binary: false };
     ActionSpace::EndEffectorVelocity { limits: twist(), gripper: Some(gripper) }
 }
 
-fn newest() -> Settings {
+/// Poses, which are followed by velocities.
+pub(super) fn poses() -> ActionSpace {
+    let gripper = Gripper { min: 0.0, max: 1.0, max_speed: Some(2.0), binary: false };
+    ActionSpace::EndEffectorPose { limits: twist(), time_constant_secs: 0.2, gripper: Some(gripper) }
+}
+
+pub(super) fn newest() -> Settings {
     Settings { strategy: Blending::Newest, ..Settings::default() }
 }
 
@@ -315,147 +322,4 @@ fn a_gripper_is_never_told_what_nobody_wished() {
     world.controller.arm().unwrap();
     world.controller.estop(true);
     assert_eq!(world.tick(PERIOD).0, None, "nothing was commanded before, so nothing now");
-}
-
-/// What may happen to a controller between two ticks.
-#[derive(Clone, Debug)]
-enum Event {
-    Chunk { age: f64, period: f64, values: Vec<f64> },
-    Measure(bool),
-    Press(bool),
-    Jump(f64),
-    Estop(bool),
-    Reset,
-    Arm,
-    Disarm,
-    Human(Vec<f64>),
-    Nothing,
-}
-
-fn number() -> impl Strategy<Value = f64> {
-    prop_oneof![
-        8 => -3.0..3.0_f64,
-        1 => prop_oneof![Just(f64::NAN), Just(f64::INFINITY), Just(1e300), Just(-1e12), Just(0.0)],
-    ]
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    let values = proptest::collection::vec(number(), 0..28);
-    prop_oneof![
-        20 => (-0.1..0.7_f64, 0.0..0.3_f64, values).prop_map(|(age, period, values)| Event::Chunk { age, period, values }),
-        1 => any::<bool>().prop_map(Event::Measure),
-        1 => any::<bool>().prop_map(Event::Press),
-        1 => (-1.0..1.0_f64).prop_map(Event::Jump),
-        1 => any::<bool>().prop_map(Event::Estop),
-        3 => Just(Event::Reset),
-        6 => Just(Event::Arm),
-        1 => Just(Event::Disarm),
-        1 => proptest::collection::vec(number(), 7).prop_map(Event::Human),
-        10 => Just(Event::Nothing),
-    ]
-}
-
-fn happen(world: &mut World, event: Event) -> bool {
-    let controller = &mut world.controller;
-    let mut was_reset = false;
-    match event {
-        Event::Chunk { age, period, values } => {
-            let whole = values.len() - values.len() % controller.space().dimensions();
-            world.chunk(age, period, values[..whole].to_vec());
-        }
-        Event::Measure(on) => world.measures = on,
-        Event::Press(on) => world.presses = on,
-        Event::Jump(secs) => world.ros = world.ros + secs,
-        Event::Estop(on) => controller.estop(on),
-        Event::Reset => {
-            controller.estop(false);
-            was_reset = controller.reset().is_ok();
-        }
-        Event::Arm => drop(controller.arm()),
-        Event::Disarm => drop(controller.disarm()),
-        Event::Human(values) => {
-            let count = controller.space().command_dimensions();
-            drop(controller.human(&values[..count.min(7)], world.steady));
-        }
-        Event::Nothing => {}
-    }
-    was_reset
-}
-
-/// Every published command against every limit of its joint.
-fn check_joints(joints: &[Joint], told: &mut [[f64; 2]], world: &World, command: &[f64], secs: f64) {
-    let positions = matches!(**world.controller.space(), ActionSpace::JointPositions(_));
-    let dt = secs.min(PERIOD);
-    for (index, joint) in joints.iter().enumerate() {
-        let limits = &joint.limits;
-        let [last_position, last_velocity] = told[index];
-        let velocity = if positions { (command[index] - last_position) / dt } else { command[index] };
-        assert!(velocity.abs() <= limits.max_velocity + 1e-6, "velocity {velocity}");
-        let change = (velocity - last_velocity).abs();
-        let stopped = world.controller.state() == State::EStop && velocity == 0.0;
-        assert!(stopped || change <= limits.max_acceleration * dt + 1e-6, "acceleration {change} in {dt} s");
-        let at = if positions { command[index] } else { world.positions[index] };
-        assert!(
-            (limits.min_position - 1e-6..=limits.max_position + 1e-6).contains(&at),
-            "position {at} of {limits:?}"
-        );
-        told[index] = [at, velocity];
-    }
-}
-
-fn survives(space: ActionSpace, settings: Settings, events: Vec<(Event, f64)>) {
-    let mut world = World::new(space, settings);
-    let joints = world.controller.space().joints().to_vec();
-    let mut told: Vec<[f64; 2]> = world.positions.iter().map(|at| [*at, 0.0]).collect();
-    let mut twist = [0.0; 6];
-    for (event, secs) in events {
-        let before = world.controller.state();
-        let estop = matches!(event, Event::Estop(true));
-        let was_reset = happen(&mut world, event);
-        let (command, state) = world.tick(secs);
-        if before.is_latched() && !was_reset {
-            assert!(state == before || (estop && state == State::EStop), "{before} -> {state}");
-        }
-        let Some(command) = command else {
-            // Whoever is told nothing rests where it is.
-            told.iter_mut().zip(&world.positions).for_each(|(told, at)| *told = [*at, 0.0]);
-            twist = [0.0; 6];
-            continue;
-        };
-        assert!(command.iter().all(|value| value.is_finite()), "{command:?}");
-        if joints.is_empty() {
-            check_twist(&mut twist, &command, state, secs.min(PERIOD));
-        } else {
-            check_joints(&joints, &mut told, &world, &command, secs);
-        }
-    }
-}
-
-fn check_twist(last: &mut [f64; 6], command: &[f64], state: State, dt: f64) {
-    let limits = twist();
-    let now: [f64; 6] = std::array::from_fn(|axis| command[axis]);
-    let norm = |v: [f64; 6], from: usize| crate::limiter::length([v[from], v[from + 1], v[from + 2]]);
-    assert!(norm(now, 0) <= limits.max_linear + 1e-9 && norm(now, 3) <= limits.max_angular + 1e-9);
-    let change: [f64; 6] = std::array::from_fn(|axis| now[axis] - last[axis]);
-    let gentle = norm(change, 0) <= limits.max_linear_acceleration * dt + 1e-7
-        && norm(change, 3) <= limits.max_angular_acceleration * dt + 1e-7;
-    assert!(gentle || (state == State::EStop && now == [0.0; 6]), "{change:?} in {dt} s");
-    assert!((0.0..=1.0).contains(&command[6]), "gripper {}", command[6]);
-    *last = now;
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
-    #[test]
-    fn every_command_keeps_every_limit(
-        events in proptest::collection::vec((event(), 0.001..0.03_f64), 1..300),
-        which in 0_usize..3, strategy in 0_usize..3, keep_direction: bool,
-    ) {
-        let strategy =
-            [Blending::Newest, Blending::CrossFade { secs: 0.1 }, Blending::Ensemble { m: 0.01 }][strategy];
-        let settings = Settings { strategy, keep_direction, ..Settings::default() };
-        let space = [positions(3), velocities(), end_effector()][which].clone();
-        survives(space, settings, events);
-    }
 }

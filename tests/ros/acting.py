@@ -1,0 +1,156 @@
+"""What test_acting.py is about: a policy that was cloned from demonstrations of a hand that circles over a table, and whoever looks on."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import String
+
+from conftest import BIN, PATIENCE, ROOT
+from peer import ask
+from policy import DEEP, LATCHED, NODE, seconds
+
+sys.path.insert(0, str(ROOT / "tests/sim"))
+from lerobot import Dataset  # noqa: E402
+from stand_in import StandIn  # noqa: E402
+
+SIZE = (64, 48)
+RADIUS, SPEED = 0.15, 0.15  # m, m/s
+PERIOD = 0.05
+ACTION = ["linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z", "gripper"]
+STATE = ["position.x", "position.y", "position.z", "gripper"]
+WATCHDOG = 0.5
+
+
+def circling(hand):
+    """The demonstrator: towards the circle, and along it, without end."""
+    away = np.hypot(*hand[:2])
+    out = hand[:2] / away if away > 1e-3 else np.array([1.0, 0.0])
+    velocity = 2.0 * (RADIUS - away) * out + SPEED * np.array([-out[1], out[0]])
+    return np.array([*velocity, 2.0 * (0.3 - hand[2]), 0.0, 0.0, 0.0, 1.0], np.float32)
+
+
+def demonstrations(root, episodes=12, rows=50):
+    scene, rng = StandIn(*SIZE), np.random.default_rng(4)
+    features = {"observation.state": STATE, "observation.images.front": (SIZE[1], SIZE[0]), "action": ACTION}
+    dataset = Dataset(root, round(1 / PERIOD), "stand-in", features, "circle over the table")
+    for episode in range(episodes):
+        scene.reset(episode)
+        scene.hand[:2] = rng.uniform(-0.25, 0.25, 2)
+        taken = []
+        for _ in range(rows):
+            action = circling(scene.hand)
+            taken.append({"observation.state": scene.proprioception(), "observation.images.front": scene.picture(), "action": action})
+            for _ in range(4):
+                scene.tick(action[:3], 1.0)
+        dataset.add(taken)
+    dataset.finish({})
+
+
+def trained(folder):
+    """A bundle with depth and policy, made by the product's own commands."""
+    demonstrations(folder / "demonstrations")
+    size = "%dx%d" % SIZE
+    make = ["import", "--random-weights", "3", "--architecture", "pixio-tiny16", "--head", "depth=linear", "--size", size]
+    train = ["train", "policy", "--bundle", folder / "eyes", "--data", folder / "demonstrations", "--chunk", "8", "--epochs", "60",
+             "--frame", "world", "--run", folder / "run", "--out", folder / "acting"]
+    for command in ([*make, "--out", folder / "eyes"], train):
+        subprocess.run([str(part) for part in [BIN / "pixio", *command]], check=True, capture_output=True)
+    return folder / "acting"
+
+
+class Onlooker:
+    """Hears everything in a thread of its own, and hands the robot's pictures on to perception_node until they freeze."""
+
+    def __init__(self):
+        self.node = rclpy.create_node("onlooker")
+        self.lock, self.stopping, self.frozen = threading.RLock(), False, False
+        self.states, self.hands, self.commands, self.actions, self.picture = [], [], [], [], None
+        hear = self.node.create_subscription
+        hear(String, f"{NODE}/state", lambda m: self.keep(self.states, json.loads(m.data)), LATCHED)
+        hear(JointState, "/proprioception", lambda m: self.keep(self.hands, np.array(m.position[:3])), DEEP)
+        hear(JointState, f"{NODE}/command", lambda m: self.keep(self.commands, m), DEEP)
+        hear(JointState, f"{NODE}/policy_action", self.on_action, DEEP)
+        hear(Image, "/camera/image", self.on_image, 1)
+        self.pictures = self.node.create_publisher(Image, "/image", 1)
+        self.node.create_timer(PERIOD, self.repeat)
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        self.thread = threading.Thread(target=self.spin, daemon=True)
+        self.thread.start()
+
+    def spin(self):
+        while not self.stopping:
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def close(self):
+        self.stopping = True
+        self.thread.join()
+        self.executor.shutdown()
+        self.node.destroy_node()
+
+    def keep(self, kept, value):
+        with self.lock:
+            kept.append((time.monotonic(), value))
+
+    def on_image(self, message):
+        if not self.frozen:
+            self.picture = message
+            self.pictures.publish(message)
+
+    def repeat(self):
+        """A driver that hangs: the last picture again and again."""
+        if self.frozen and self.picture:
+            self.pictures.publish(self.picture)
+
+    def on_action(self, message):
+        """The age, s of simulated time, of the image behind the command of this tick, which came just before."""
+        with self.lock:
+            if self.commands:
+                age = seconds(self.commands[-1][1].header.stamp) - seconds(message.header.stamp)
+                self.actions.append((time.monotonic(), age))
+
+    def until(self, condition, what, patience=PATIENCE):
+        end = time.monotonic() + patience
+        while not condition():
+            assert time.monotonic() < end, f"no {what} within {patience} s; states: {[state for _, state in self.states]}"
+            time.sleep(0.01)
+
+    def state(self):
+        with self.lock:
+            return self.states[-1][1] if self.states else {"state": None, "reason": ""}
+
+    def wait_for(self, state, reason=""):
+        self.until(lambda: self.state()["state"] == state and reason in self.state()["reason"], f"state {state} {reason}")
+
+    def ask(self, service):
+        return ask(self.node, self.until, service)
+
+    def arm(self):
+        self.wait_for("IDLE")
+        answer = self.ask(f"{NODE}/arm")
+        assert answer.success, answer
+        self.wait_for("RUNNING")
+
+    def way(self, since):
+        """How far the hand went since a moment of the steady clock, m."""
+        with self.lock:
+            places = np.array([hand for moment, hand in self.hands if moment >= since])
+        return float(np.linalg.norm(np.diff(places, axis=0), axis=1).sum()) if len(places) > 1 else 0.0
+
+    def moves(self):
+        begin = time.monotonic()
+        self.until(lambda: self.way(begin) > 0.05, "motion of the hand")
+
+    def rests(self, late):
+        """The hand is at rest `late` seconds from now, and stays there."""
+        time.sleep(late)
+        begin = time.monotonic()
+        time.sleep(1.0)
+        assert self.way(begin) < 1e-6, self.way(begin)
