@@ -111,7 +111,7 @@ struct Rows {
     count: usize,
 }
 
-/// Actions whose deviation is smaller are constant and stay as they are.
+/// What deviates less is constant, in the data's unit.
 const CONSTANT: f64 = 1e-6;
 /// Rows that are computed together on a thread where batch normalisation does not join them.
 const PART: usize = 32;
@@ -369,7 +369,8 @@ impl Arguments {
         let action = |(at, name): (usize, &String)| ActionChannel {
             name: name.clone(),
             unit: self.action_unit(name),
-            scaling: scaling(&rows.actions[..used * rows.action_names.len()], rows.action_names.len(), at),
+            // What was never done is not done: whatever the network says of it stays next to nothing.
+            scaling: scaling(&rows.actions, used, (rows.action_names.len(), at), CONSTANT),
         };
         let state = |(at, name): (usize, &String)| {
             let (name, quantity, unit) = state_channel(name);
@@ -377,7 +378,8 @@ impl Arguments {
                 name,
                 quantity,
                 unit,
-                scaling: scaling(&rows.state[..used * rows.state_names.len()], rows.state_names.len(), at),
+                // What never changed may change some day, and must not look huge then.
+                scaling: scaling(&rows.state, used, (rows.state_names.len(), at), 1.0),
             }
         };
         let policy = PolicySpec {
@@ -451,13 +453,13 @@ impl Arguments {
     }
 }
 
-/// Statistics of one column.
-fn scaling(values: &[f64], width: usize, at: usize) -> Scaling {
-    let column = || values.iter().skip(at).step_by(width.max(1));
+/// Statistics of one column of the first rows; a column that is constant has the deviation `constant`.
+fn scaling(values: &[f64], rows: usize, (width, at): (usize, usize), constant: f64) -> Scaling {
+    let column = || values[..rows * width].iter().skip(at).step_by(width.max(1));
     let count = column().count().max(1) as f64;
     let mean = column().sum::<f64>() / count;
     let std = (column().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
-    Scaling::MeanStd { mean, std: if std < CONSTANT { 1.0 } else { std } }
+    Scaling::MeanStd { mean, std: if std < CONSTANT { constant } else { std } }
 }
 
 /// What a number of the state is, by its name: `joint.position`, `joint.velocity`, `joint.effort`, or an end effector's `position.x`.
@@ -483,14 +485,11 @@ mod tests {
 
     #[test]
     fn statistics_are_of_one_column_and_never_zero() {
-        let Scaling::MeanStd { mean, std } = scaling(&[1.0, 7.0, 3.0, 7.0], 2, 0) else {
-            panic!("another scaling")
-        };
-        assert_eq!((mean, std), (2.0, 1.0));
-        let Scaling::MeanStd { mean, std } = scaling(&[1.0, 7.0, 3.0, 7.0], 2, 1) else {
-            panic!("another scaling")
-        };
-        assert_eq!((mean, std), (7.0, 1.0));
+        let of = |at, constant| scaling(&[1.0, 7.0, 3.0, 7.0, 9.0, 9.0], 2, (2, at), constant);
+        assert_eq!(of(0, 1.0), Scaling::MeanStd { mean: 2.0, std: 1.0 });
+        assert_eq!(of(1, 1.0), Scaling::MeanStd { mean: 7.0, std: 1.0 });
+        // An axis that was never turned about stays at rest, whatever a network makes of it.
+        assert!((of(1, CONSTANT).denormalise(0.5) - 7.0).abs() < 1e-6);
     }
 
     #[test]
