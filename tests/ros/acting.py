@@ -36,7 +36,7 @@ def circling(hand):
     return np.array([*velocity, 2.0 * (0.3 - hand[2]), 0.0, 0.0, 0.0, 1.0], np.float32)
 
 
-def demonstrations(root, episodes=12, rows=50):
+def demonstrations(root, episodes=100, rows=15):
     scene, rng = StandIn(*SIZE), np.random.default_rng(4)
     features = {"observation.state": STATE, "observation.images.front": (SIZE[1], SIZE[0]), "action": ACTION}
     dataset = Dataset(root, round(1 / PERIOD), "stand-in", features, "circle over the table")
@@ -59,7 +59,7 @@ def trained(folder):
     size = "%dx%d" % SIZE
     make = ["import", "--random-weights", "3", "--architecture", "pixio-tiny16", "--head", "depth=linear", "--size", size]
     train = ["train", "policy", "--bundle", folder / "eyes", "--data", folder / "demonstrations", "--chunk", "8", "--epochs", "60",
-             "--frame", "world", "--run", folder / "run", "--out", folder / "acting"]
+             "--batch", "64", "--history", "1", "--frame", "world", "--run", folder / "run", "--out", folder / "acting"]
     for command in ([*make, "--out", folder / "eyes"], train):
         subprocess.run([str(part) for part in [BIN / "pixio", *command]], check=True, capture_output=True)
     return folder / "acting"
@@ -72,9 +72,10 @@ class Onlooker:
         self.node = rclpy.create_node("onlooker")
         self.lock, self.stopping, self.frozen = threading.RLock(), False, False
         self.states, self.hands, self.commands, self.actions, self.picture = [], [], [], [], None
+        self.now = self.moved = 0.0
         hear = self.node.create_subscription
         hear(String, f"{NODE}/state", lambda m: self.keep(self.states, json.loads(m.data)), LATCHED)
-        hear(JointState, "/proprioception", lambda m: self.keep(self.hands, np.array(m.position[:3])), DEEP)
+        hear(JointState, "/proprioception", self.on_hand, DEEP)
         hear(JointState, f"{NODE}/command", lambda m: self.keep(self.commands, m), DEEP)
         hear(JointState, f"{NODE}/policy_action", self.on_action, DEEP)
         hear(Image, "/camera/image", self.on_image, 1)
@@ -99,6 +100,15 @@ class Onlooker:
         with self.lock:
             kept.append((time.monotonic(), value))
 
+    def on_hand(self, message):
+        """Places, and when (s of simulated time) the last one was that differs from the one before."""
+        place, moment = np.array(message.position[:3]), seconds(message.header.stamp)
+        with self.lock:
+            if not self.hands or np.linalg.norm(place - self.hands[-1]) > 1e-6:
+                self.moved = moment
+            self.hands.append(place)
+            self.now = moment
+
     def on_image(self, message):
         if not self.frozen:
             self.picture = message
@@ -113,8 +123,8 @@ class Onlooker:
         """The age, s of simulated time, of the image behind the command of this tick, which came just before."""
         with self.lock:
             if self.commands:
-                age = seconds(self.commands[-1][1].header.stamp) - seconds(message.header.stamp)
-                self.actions.append((time.monotonic(), age))
+                self.observed = seconds(message.header.stamp)
+                self.actions.append((time.monotonic(), seconds(self.commands[-1][1].header.stamp) - self.observed))
 
     def until(self, condition, what, patience=PATIENCE):
         end = time.monotonic() + patience
@@ -138,19 +148,31 @@ class Onlooker:
         assert answer.success, answer
         self.wait_for("RUNNING")
 
-    def way(self, since):
-        """How far the hand went since a moment of the steady clock, m."""
+    def way(self, first=0):
+        """How far the hand went from its place of this number on, m."""
         with self.lock:
-            places = np.array([hand for moment, hand in self.hands if moment >= since])
+            places = np.array(self.hands[first:])
         return float(np.linalg.norm(np.diff(places, axis=0), axis=1).sum()) if len(places) > 1 else 0.0
 
     def moves(self):
-        begin = time.monotonic()
-        self.until(lambda: self.way(begin) > 0.05, "motion of the hand")
+        first = len(self.hands)
+        self.until(lambda: self.way(first) > 0.05, "motion of the hand")
 
-    def rests(self, late):
-        """The hand is at rest `late` seconds from now, and stays there."""
-        time.sleep(late)
-        begin = time.monotonic()
-        time.sleep(1.0)
-        assert self.way(begin) < 1e-6, self.way(begin)
+    def rests_until(self, moment):
+        """The hand does not move until then, s of simulated time."""
+        first = len(self.hands)
+        self.until(lambda: self.now >= moment, "simulated time")
+        assert self.way(first) < 1e-6, self.way(first)
+
+    def came_to_rest(self):
+        """When the hand moved last, s of simulated time, once it has been at rest for a second of that."""
+        self.until(lambda: self.now - self.moved > 1.0, "rest of the hand")
+        return self.moved
+
+    def last_command(self):
+        """Stamp of the last command that came, when no more come."""
+        count = -1
+        while count != len(self.commands):
+            count = len(self.commands)
+            time.sleep(1.0)
+        return seconds(self.commands[-1][1].header.stamp)

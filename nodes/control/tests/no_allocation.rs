@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use control::controller::Pose;
 use control::{
-    ActionChunk, ActionSpace, Controller, Gripper, Joint, JointLimits, Measured, Output, RosTime, Settings, State,
-    SteadyTime, Strategy, TwistLimits,
+    ActionChunk, ActionSpace, Controller, Gripper, Joint, JointLimits, Measured, Output, RosTime, Settings,
+    State, SteadyTime, Strategy, TwistLimits,
 };
 
 fn joint(index: usize) -> Joint {

@@ -85,33 +85,36 @@ fn check_joints(joints: &[Joint], told: &mut [[f64; 2]], world: &World, command:
         let velocity = if positions { (command[index] - last_position) / dt } else { command[index] };
         assert!(velocity.abs() <= limits.max_velocity + 1e-6, "velocity {velocity}");
         let change = (velocity - last_velocity).abs();
-        assert!((estop && velocity == 0.0) || change <= limits.max_acceleration * dt + 1e-6, "acceleration {change} in {dt} s");
+        assert!(
+            (estop && velocity == 0.0) || change <= limits.max_acceleration * dt + 1e-6,
+            "acceleration {change} in {dt} s"
+        );
         let at = if positions { command[index] } else { world.positions[index] };
         assert!(
             (limits.min_position - 1e-6..=limits.max_position + 1e-6).contains(&at),
             "position {at} of {limits:?}"
         );
         let before = [last_position, last_velocity];
-        assert!(estop || ros2_control_agrees(limits, positions, before, (command[index], velocity), dt));
+        let [low, high] = by_ros2_control(limits, positions, before, velocity, dt);
+        let inside = (low - 1e-6..=high + 1e-6).contains(&command[index]);
+        assert!(estop || inside, "{} of ros2_control's {low} to {high}, {before:?} before", command[index]);
         told[index] = [at, velocity];
     }
 }
 
-/// Whether ros2_control's limiter behind us would let a command through unchanged. `before` are position and velocity before it.
-fn ros2_control_agrees(
+/// What ros2_control's limiter behind us would let through. `before` are position and velocity before the command.
+fn by_ros2_control(
     limits: &JointLimits,
     positions: bool,
     before: [f64; 2],
-    (command, velocity): (f64, f64),
+    velocity: f64,
     dt: f64,
-) -> bool {
+) -> [f64; 2] {
     let [at, moved] = before;
-    let [low, high] = if positions {
-        ros2_control::position_interval(limits, Some(moved), Some(at), Some(at), dt)
-    } else {
-        ros2_control::velocity_interval(limits, velocity, Some(at), Some(moved), dt)
-    };
-    (low - 1e-9..=high + 1e-9).contains(&command)
+    if positions {
+        return ros2_control::position_interval(limits, Some(moved), Some(at), Some(at), dt);
+    }
+    ros2_control::velocity_interval(limits, velocity, Some(at), Some(moved), dt)
 }
 
 fn survives(space: ActionSpace, settings: Settings, events: Vec<(Event, f64)>) {
@@ -288,7 +291,8 @@ fn rests(space: ActionSpace, settings: Settings, death: &Death, (wishes, alive, 
             let moving = if world.controller.space().joints().is_empty() { 6 } else { command.len() };
             assert!(command[..moving].iter().all(|velocity| velocity.abs() < 1e-9), "{death:?}: {command:?}");
         } else {
-            let still = last.as_ref().is_none_or(|last| last.iter().zip(&command).all(|(a, b)| (a - b).abs() < 1e-9));
+            let still =
+                last.as_ref().is_none_or(|last| last.iter().zip(&command).all(|(a, b)| (a - b).abs() < 1e-9));
             assert!(still, "{death:?} after {since} s: {last:?} {command:?}");
         }
         last = Some(command);
