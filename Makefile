@@ -3,9 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 SECONDS ?= 15
-SCENE ?= hammer-v3
 DRIVER ?= expert
+demo-robot: SCENE ?= hammer-v3
 demo-robot: EPISODES ?= 5
+demo-record: SCENE ?= drawer-open-v3
 demo-record: EPISODES ?= 25
 TRIES ?= 5
 
@@ -29,7 +30,7 @@ demo: setup ## stream photographs over ROS 2 into perception_node and show the d
 demo-robot: setup ## a simulated robot at work, depth against truth, a film (SCENE=hammer-v3 EPISODES=5 DRIVER=expert|policy)
 	@$(ENVIRONMENT); $(NODES); scripts/demo_robot.sh $(SCENE) $(EPISODES) $(DRIVER)
 
-demo-record: setup ## record the simulated robot's expert, train a policy on that, drive it (SCENE=hammer-v3 EPISODES=25 TRIES=5)
+demo-record: setup ## record the simulated robot's expert, train a policy on that, drive it (SCENE=drawer-open-v3 EPISODES=25 TRIES=5)
 	@$(ENVIRONMENT); $(NODES); scripts/demo_record.sh $(SCENE) $(EPISODES) $(TRIES)
 
 test: setup lint unit ros-test ## every check

@@ -16,8 +16,9 @@ tests/sim/setup.sh
 record() {
   . scripts/isolated.bash
   . scripts/children.bash
+  tried=$(find "$out"/recordings/bags "$out"/recordings/rejected -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)
   # The expert commands the robot as a human's device would: what it publishes is what the robot hears and the recorder keeps.
-  start "$out/robot.log" .pixio/sim/bin/python tests/sim/robot.py --scene "$scene" --seed "$((7000 + recorded))" --teleoperate --ros-args \
+  start "$out/robot.log" .pixio/sim/bin/python tests/sim/robot.py --scene "$scene" --seed "$((7000 + tried))" --teleoperate --ros-args \
     -r teleoperation/twist:=command/twist -r teleoperation/gripper:=command/gripper
   start "$out/recorder_node.log" "$bin/recorder_node" --ros-args -p use_sim_time:=true \
     -p contract:=launch/contracts/metaworld_sawyer.yaml -p root:="$out/recordings" -p keyboard:=false

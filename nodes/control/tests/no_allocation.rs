@@ -1,5 +1,7 @@
 //! A tick allocates nothing: a control loop must not wait for an allocator.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 
 use control::controller::Pose;
