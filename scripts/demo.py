@@ -14,7 +14,7 @@ from PIL import ImageDraw
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from pictures import array, depth_picture, points_picture
+from pictures import array, cloud, depth_picture, points_picture
 
 PATIENCE = 120.0  # seconds until the first depth: the model is loaded and checked before
 
@@ -61,8 +61,7 @@ class Viewer:
 def draw(viewer):
     color, depth = array(viewer.color, np.uint8, 3), array(list(viewer.depths.values())[-1], "<f4", 1)[..., 0]
     size = (depth.shape[1], depth.shape[0])
-    cloud = array(viewer.points, "<f4", 4)
-    pictures = {"input": color, "depth": depth_picture(depth), "points": points_picture(cloud, size)}
+    pictures = {"input": color, "depth": depth_picture(depth), "points": points_picture(cloud(viewer.points), size)}
     paths = []
     sheet = Picture.new("RGB", (3 * size[0], size[1] + (22 if arguments.random else 0)), "white")
     for index, (name, pixels) in enumerate(pictures.items()):

@@ -15,7 +15,7 @@ from PIL import Image as Picture
 from sensor_msgs.msg import Image, JointState, PointCloud2
 
 from drive import RELIABLE, Driver, nanos
-from pictures import array, depth_picture, points_picture
+from pictures import array, cloud, depth_picture, points_picture
 
 PATIENCE = 600.0  # seconds of the wall clock
 LONGEST = 6.0  # simulated seconds of an episode
@@ -83,7 +83,7 @@ class Watcher(Driver):
         span = (0.5, 2.5)
         pictures = [array(frame["image"], np.uint8, 3), depth_picture(truth, span), depth_picture(depth, span)]
         if self.points is not None:
-            pictures.append(points_picture(array(self.points, "<f4", 4), depth.shape[::-1]))
+            pictures.append(points_picture(cloud(self.points), depth.shape[::-1]))
         self.film.append(np.concatenate([np.asarray(Picture.fromarray(p).resize((SIDE, SIDE))) for p in pictures], axis=1))
 
     def episode(self, seed):

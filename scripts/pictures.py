@@ -8,6 +8,11 @@ def array(message, dtype, channels):
     return values.reshape(message.height, message.width, channels)
 
 
+def cloud(message):
+    """x, y, z, rgb and, of a point map head, confidence of every point."""
+    return array(message, "<f4", message.point_step // 4)
+
+
 def turbo(share):
     """Google's Turbo by its published polynomial; 0 blue, 1 red."""
     powers = np.stack([share**k for k in range(6)], axis=-1)
@@ -26,9 +31,9 @@ def depth_picture(depth, span=None):
 
 
 def points_picture(cloud, size):
-    """The cloud from 25 degrees to the right, nearest points last."""
+    """The cloud from 25 degrees to the right, nearest points last; without those that a head is rather not sure of."""
     xyz, rgb = cloud[..., :3].reshape(-1, 3), np.ascontiguousarray(cloud[..., 3]).view(np.uint8).reshape(-1, 4)[:, 2::-1]
-    valid = np.isfinite(xyz).all(axis=1)
+    valid = np.isfinite(xyz).all(axis=1) & (cloud[..., 4:].reshape(len(xyz), -1) >= 0.5).all(axis=1)
     xyz, rgb = xyz[valid], rgb[valid]
     picture = np.full((size[1], size[0], 3), 24, np.uint8)
     if not len(xyz):

@@ -118,7 +118,7 @@ def main():
         "equidistant": fisheye(found, size),
         "hand_eye": [hand_eye(12, 2e-3, 1e-3) for _ in range(16)],
     }
-    (HERE / "calibration.json").write_text(json.dumps(golden) + "\n")
+    (HERE / "calibration.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
     dictionary = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_5X5_100)
     charuco = cv2.aruco.CharucoBoard((7, 5), 0.04, 0.03, dictionary)
     # 40 pixels a square and a quiet zone of one square.

@@ -132,4 +132,4 @@ cases += [pinhole_case(name, count) for name, count in COUNTS.items() for _ in r
 cases += [fisheye_case() for _ in range(4)]
 write_yaml(cases[1])
 golden = {"opencv": cv2.__version__, "cases": cases, "remapped": remapped()}
-(HERE / "camera_models.json").write_text(json.dumps(golden) + "\n")
+(HERE / "camera_models.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")

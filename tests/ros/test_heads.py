@@ -25,9 +25,19 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory):
     """A tiny model with a head for points, one for segments and two policies, and its networks as ONNX files."""
+    return bundle(tmp_path_factory, "points=linear-points", "segmentation=linear-segmentation", "policy=mlp-policy", "chunk=chunk-policy")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The same with a head for every task, as the demo's bundle has them."""
+    return bundle(tmp_path_factory, "depth=linear", "points=dpt-points", "segmentation=linear-segmentation", "policy=mlp-policy")
+
+
+def bundle(tmp_path_factory, *heads):
     folder = tmp_path_factory.mktemp("bundle")
     command = [BIN / "pixio", "import", "--random-weights", "5", "--architecture", "pixio-tiny16"]
-    for head in ("points=linear-points", "segmentation=linear-segmentation", "policy=mlp-policy", "chunk=chunk-policy"):
+    for head in heads:
         command += ["--head", head]
     command += ["--size", "%dx%d" % NETWORK, "--out", folder / "heads"]
     subprocess.run([str(part) for part in command], check=True, capture_output=True)
@@ -43,7 +53,8 @@ class Model:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.sessions = {}
-        for name in ("backbone", "points", "segmentation", "policy", "chunk"):
+        heads = tomllib.loads((folder / "heads/model.toml").read_text())["heads"]
+        for name in ("backbone", *heads):
             [path] = folder.glob(f"onnx/**/*{name}*.onnx")
             self.sessions[name] = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.manifest = tomllib.loads((folder / "heads/model.toml").read_text())
@@ -117,6 +128,41 @@ def test_points_segments_and_confidence_are_those_of_the_networks(start, peer, h
     peer.node.create_subscription(String, f"{NODE}/segmentation/labels", texts.append, LATCHED)
     peer.spin_until(lambda: texts, "the latched labels")
     assert json.loads(texts[0].data) == {"schema": "pixio/labels/1", "labels": [f"class_{k}" for k in range(4)]}
+
+
+def test_one_bundle_serves_depth_points_labels_and_actions(start, peer, whole):
+    node = start("perception_node", {"bundle": whole / "heads"})
+    topics = {"depth/image_rect": Image, "points": PointCloud2, "confidence": Image, "segmentation": Image, "action_chunk": JointTrajectory}
+    for topic, kind in topics.items():
+        peer.listen(f"{NODE}/{topic}", kind)
+    peer.listen("/diagnostics", DiagnosticArray)
+    peer.publisher("/joint_states", JointState)
+    connect(peer, ["/image", "/camera_info", "/joint_states"])
+    peer.publishers["/joint_states"].publish(state(5, 0, np.zeros(7)))
+    peer.spin(0.2)
+    rgb = picture(31)
+    peer.publishers["/image"].publish(image(5, rgb))
+    peer.spin_until(lambda: all(peer.received[f"{NODE}/{topic}"] for topic in topics), "what every head says")
+    model = Model(whole)
+    tokens = model.tokens(rgb)
+    [depth], [cloud] = peer.received[f"{NODE}/depth/image_rect"], peer.received[f"{NODE}/points"]
+    z = np.frombuffer(bytes(depth.data), "<f4").reshape(HEIGHT, WIDTH)
+    np.testing.assert_allclose(z, model.run("depth", tokens)["depth"][0], atol=1e-4)
+    expected = model.run("points", tokens)
+    came = floats(cloud, ["x", "y", "z", "rgb", "confidence"])
+    points = (expected["rays"] * expected["distance"][:, None])[0].transpose(1, 2, 0)
+    np.testing.assert_allclose(came[..., :3], points, atol=1e-4)
+    assert np.abs(points[..., 2] - z).max() > 0.01, "two heads that say the same show nothing"
+    values = lambda: {item.key: item.value for message in peer.received["/diagnostics"] for status in message.status
+                      for item in status.values}
+    # Least squares of the slopes over the pixels, weighted by the confidence, as numpy solves it.
+    slope, column = points[..., 0] / points[..., 2], np.broadcast_to(np.arange(WIDTH), (HEIGHT, WIDTH))
+    rise, _ = np.polyfit(column.ravel(), slope.ravel(), 1, w=np.sqrt(expected["confidence"][0]).ravel())
+    if rise > 0:
+        peer.spin_until(lambda: f"fx {1 / rise:.1f}" in values().get("implied_intrinsics", ""), "the pinhole that the rays imply")
+    else:
+        assert "implied_intrinsics" not in values()
+    assert "ERROR" not in node.output()
 
 
 def test_actions_are_those_of_the_network_on_the_joints_at_the_stamp(start, peer, heads):

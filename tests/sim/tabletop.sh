@@ -4,12 +4,12 @@
 # .pixio/setup.bash, after tests/sim/setup.sh:
 #
 #   tests/sim/tabletop.sh out/tabletop                  # everything
-#   tests/sim/tabletop.sh out/tabletop depth            # up to and with the depth heads; also: data pretrain labels policies success
+#   tests/sim/tabletop.sh out/tabletop depth            # up to and with the depth heads; also: data pretrain points labels policies success
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=$1 last=${2:-success}
 pixio=${PIXIO:-${CARGO_TARGET_DIR:-target}/release/pixio} python=.pixio/sim/bin/python
-scenes=${SCENES:-200} pretrain_steps=${PRETRAIN_STEPS:-5000} depth_steps=${DEPTH_STEPS:-1000} label_steps=${LABEL_STEPS:-600}
+scenes=${SCENES:-200} pretrain_steps=${PRETRAIN_STEPS:-5000} depth_steps=${DEPTH_STEPS:-1000} points_steps=${POINTS_STEPS:-1000} label_steps=${LABEL_STEPS:-600}
 epochs=${EPOCHS:-100} episodes=${EPISODES:-25}
 tasks=(assembly-v3 bin-picking-v3 button-press-topdown-v3 drawer-open-v3 hammer-v3)
 mkdir -p "$out/run"
@@ -39,8 +39,15 @@ done
 done_with depth
 
 for encoder in pixio random; do
+  held_out=(--held-out "$out/pictures/held-out" --held-out "$out/pictures/held-out-broad")
+  missing "$out/$encoder-points" && "$pixio" train points --data "$out/pictures/train" "${held_out[@]}" --bundle "$out/$encoder-depth" \
+    --steps "$points_steps" --rate 2e-3 --max-distance 3 --doubt-unknown "${dpt[@]}" --run "$out/run/$encoder-points" --out "$out/$encoder-points"
+done
+done_with points
+
+for encoder in pixio random; do
   missing "$out/$encoder-labels" && "$pixio" train segmentation --data "$out/pictures/train" --held-out "$out/pictures/held-out" \
-    --bundle "$out/$encoder-depth" --steps "$label_steps" --rate 2e-3 "${dpt[@]}" --run "$out/run/$encoder-labels" --out "$out/$encoder-labels"
+    --bundle "$out/$encoder-points" --steps "$label_steps" --rate 2e-3 "${dpt[@]}" --run "$out/run/$encoder-labels" --out "$out/$encoder-labels"
 done
 done_with labels
 

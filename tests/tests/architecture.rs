@@ -36,7 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tensorrt", &["calibration", "network", "perception"]),
     ("robot", &["calibration"]),
     ("tests", &["network", "onnx", "perception"]),
-    ("training", &["network"]),
+    ("training", &["calibration", "network"]),
 ];
 
 /// Outside crates that may appear, directly or not, only below the crates named.

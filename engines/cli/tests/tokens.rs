@@ -120,3 +120,43 @@ fn recorded_tokens_train_the_same_policy_as_their_pictures() {
     let without = train(folder, "seen", "without", &format!(" --tokens {KEY}"));
     assert!(words(&without).contains("expected a feature observation.features.eye, there is none"));
 }
+
+#[test]
+fn rows_that_cannot_teach_are_named() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    pixio(folder, "import --random-weights 3 --architecture pixio-tiny16 --size 64x48 --out tiny");
+    let refused = |data: &str| {
+        let output = train(folder, data, "run", "");
+        assert!(!output.status.success(), "{data} was taken");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    // A file of rows that was cut off.
+    write_dataset(&folder.join("cut"), None);
+    let mut files = vec![folder.join("cut/data")];
+    let cut = loop {
+        let path = files.pop().unwrap();
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            break path;
+        }
+    };
+    let bytes = std::fs::read(&cut).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    let (error, name) = (refused("cut"), cut.file_name().unwrap().to_string_lossy().into_owned());
+    assert!(error.contains(&name), "{name}: {error}");
+
+    // Datasets whose numbers mean something else.
+    write_dataset(&folder.join("fine"), None);
+    assert!(refused("nothing").contains("nothing"));
+    let info = folder.join("cut/meta/info.json");
+    std::fs::write(&cut, &bytes).unwrap();
+    std::fs::write(&info, std::fs::read_to_string(&info).unwrap().replace("\"x\"", "\"y\"")).unwrap();
+    let output = pixio(
+        folder,
+        "train policy --data fine --data cut --bundle tiny --run run2 --out never --epochs 1 --space joint-positions",
+    );
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("cut: expected the names and rate"), "{error}");
+}

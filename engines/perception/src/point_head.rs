@@ -27,7 +27,7 @@ pub struct ImpliedIntrinsics {
 
 /// A head's raw outputs for one image.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Raw<'a> {
+pub struct Raw<'a> {
     /// Unit vectors: all x, all y, all z.
     pub rays: &'a [f32],
     /// Metres along the ray.
@@ -37,6 +37,16 @@ pub(crate) struct Raw<'a> {
 }
 
 impl HeadPoints {
+    /// What a head's outputs say of an image of this size; a distance outside the range is unknown.
+    ///
+    /// # Errors
+    /// When there are not as many numbers as pixels.
+    pub fn new(size: Size, raw: Raw<'_>, range: DepthRange) -> Result<Self, String> {
+        let mut points = Self::unknown(size);
+        points.decode(raw, range)?;
+        Ok(points)
+    }
+
     /// Points that are not known yet.
     pub(crate) fn unknown(size: Size) -> Self {
         let (points, confidence) = (PointMap::unknown(size), ConfidenceMap::unknown(size));

@@ -1,8 +1,11 @@
-//! Heads with an output per pixel on features of a frozen encoder: depth and segmentation.
+//! Heads with an output per pixel on features of a frozen encoder: depth, points and segmentation.
+
+use calibration::{Intrinsics, Size};
 
 use crate::features::Features;
 use crate::learner::Task;
 use crate::loss::{self, Loss};
+use crate::points::{PointsLoss, PointsTruth};
 use crate::step::{Part, PartLoss};
 use crate::{Numbers, TrainingError};
 
@@ -18,6 +21,17 @@ pub enum Target {
         millimeters: Vec<u16>,
         /// Valid depths, metres.
         range: (f32, f32),
+    },
+    /// Points: depth as above, and the pinhole that took each image.
+    Points {
+        /// All maps.
+        millimeters: Vec<u16>,
+        /// A pinhole per image, at the maps' size.
+        cameras: Vec<Intrinsics>,
+        /// Size of a map.
+        size: Size,
+        /// The loss.
+        loss: PointsLoss,
     },
     /// A class per pixel; classes beyond the head's do not count.
     Labels {
@@ -90,6 +104,7 @@ pub struct DensePart {
 #[derive(Clone, Debug)]
 enum PartTarget {
     Depth { meters: Vec<f32>, range: (f32, f32) },
+    Points { truth: PointsTruth, loss: PointsLoss },
     Labels { labels: Vec<u8>, pixels: usize },
 }
 
@@ -97,7 +112,7 @@ impl Dense {
     /// Joins features, one sample per map, and maps of `pixels` pixels.
     ///
     /// # Errors
-    /// When there are no samples, or features and maps are not of the same number.
+    /// When there are no samples, or features, maps and cameras are not of the same number.
     pub fn new(
         features: Features,
         target: Target,
@@ -105,13 +120,19 @@ impl Dense {
         drawing: Drawing,
     ) -> Result<Self, TrainingError> {
         let maps = match &target {
-            Target::Depth { millimeters, .. } => millimeters.len(),
+            Target::Depth { millimeters, .. } | Target::Points { millimeters, .. } => millimeters.len(),
             Target::Labels { labels } => labels.len(),
         };
         let samples = features.of().samples;
         if samples == 0 || pixels == 0 || maps != samples * pixels {
             let reason =
                 format!("expected a map of {pixels} pixels for each of {samples} samples, got {maps} pixels");
+            return Err(TrainingError::Data(reason));
+        }
+        if let Target::Points { cameras, size, .. } = &target
+            && (cameras.len(), size.area()) != (samples, pixels)
+        {
+            let reason = format!("expected a camera for each of {samples} samples, got {}", cameras.len());
             return Err(TrainingError::Data(reason));
         }
         let epochs = Epochs::new(samples, drawing.seed);
@@ -132,6 +153,13 @@ impl Dense {
                     .flat_map(map)
                     .map(|mm| if *mm == 0 { f32::NAN } else { f32::from(*mm) * 1e-3 });
                 PartTarget::Depth { meters: meters.collect(), range: *range }
+            }
+            Target::Points { millimeters, cameras, size, loss } => {
+                let mut truth = PointsTruth::new(*size);
+                for sample in samples {
+                    truth.push(&cameras[*sample], &millimeters[sample * pixels..][..pixels]);
+                }
+                PartTarget::Points { truth, loss: *loss }
             }
             Target::Labels { labels } => {
                 let map = |sample: &usize| labels[sample * pixels..][..pixels].iter();
@@ -164,6 +192,11 @@ impl Part for DensePart {
         let Loss { value, gradient } = match &self.target {
             PartTarget::Depth { meters, range } => loss::silog(outputs[0], meters, *range),
             PartTarget::Labels { labels, pixels } => loss::cross_entropy(outputs[0], labels, *pixels),
+            PartTarget::Points { truth, loss } => {
+                let losses = loss.of(outputs[0], outputs[1], outputs[2], truth);
+                let gradients = losses.gradients.map(Some).into();
+                return PartLoss { value: losses.value, gradients, samples: Vec::new() };
+            }
         };
         PartLoss { value, gradients: vec![Some(gradient)], samples: Vec::new() }
     }

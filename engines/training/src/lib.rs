@@ -16,6 +16,7 @@ pub mod numbers;
 mod ops;
 pub mod optimiser;
 mod parameters;
+pub mod points;
 pub mod policy;
 pub mod pretrain;
 mod program;

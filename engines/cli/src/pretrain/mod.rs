@@ -1,5 +1,6 @@
 //! `pixio pretrain`: masked-pixel pre-training on any pictures.
 
+mod curated;
 mod paintings;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use training::optimiser::{AdamW, Schedule};
 use training::pretrain::{self, Colours, Images, MaskedImages, Showing};
 use training::{Learner, Learning, Parameters, Program};
 
+use self::curated::Sources;
 use crate::engine::ReferenceArguments;
 use crate::train::drive::RunArguments;
 use crate::train::pictures;
@@ -141,7 +143,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let plan = arguments.plan()?;
     let side = plan.architecture.grid * plan.architecture.patch;
     let size = Size { width: side, height: side };
-    let rgb = pictures::read_all(&arguments.data, size)?;
+    let (sources, rgb) = Sources::read(&arguments.data, size)?;
     let images = Images { side, rgb };
     let (count, about) = (images.count(), arguments.about(&plan, &images));
     let colours = Colours { mean: plan.preprocessing.mean, std: plan.preprocessing.std };
@@ -152,6 +154,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut learner = Learner::new(program, plan.parameters.clone(), arguments.learning(), about, task);
     arguments.run.drive(&mut learner, "pre-training")?;
     arguments.finish(&plan, &learner, colours)?;
+    sources.write(&arguments.run.run, &learner.task)?;
     let model = pretrained_model(
         plan.architecture.clone(),
         plan.preprocessing.clone(),
@@ -312,7 +315,8 @@ impl Arguments {
         let (paintings, _) =
             pretrain::paint(learner.program(), learner.parameters(), &shown, &plan.architecture, &colours)?;
         paintings::write(&self.run.run.join("paintings.png"), &paintings, side)?;
-        println!("loss.json, loss.png and paintings.png in {}", self.run.run.display());
+        let written = "loss.json, loss.png, paintings.png, curation.json and curation.png";
+        println!("{written} in {}", self.run.run.display());
         Ok(())
     }
 }

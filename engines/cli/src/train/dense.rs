@@ -24,13 +24,13 @@ use crate::info;
 
 /// What both commands share.
 #[derive(Debug, Clone, clap::Args)]
-struct Common {
+pub(super) struct Common {
     /// Folder with rgb/NAME.png and beside it depth/NAME.png (16 bit, mm, 0 unknown) or label/NAME.png (8 bit)
     #[arg(long, value_name = "FOLDER")]
-    data: PathBuf,
+    pub data: PathBuf,
     /// The same, never trained on: what the evaluation is on
     #[arg(long, value_name = "FOLDER")]
-    held_out: Vec<PathBuf>,
+    pub held_out: Vec<PathBuf>,
     /// Form of the head
     #[arg(long, value_enum, default_value_t = Form::Dpt)]
     form: Form,
@@ -50,11 +50,11 @@ struct Common {
     #[arg(long, default_value_t = 1e-3)]
     rate: f64,
     #[command(flatten)]
-    head: head::HeadArguments,
+    pub head: head::HeadArguments,
     #[command(flatten)]
     run: RunArguments,
     #[command(flatten)]
-    engine: ReferenceArguments,
+    pub engine: ReferenceArguments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -92,17 +92,24 @@ pub struct SegmentationArguments {
 /// Pictures that are computed together on a thread.
 const PART: usize = 4;
 /// The smallest depth that the official evaluation counts, metres.
-const MIN_DEPTH_METERS: f32 = 0.001;
+pub(super) const MIN_DEPTH_METERS: f32 = 0.001;
 
 impl Common {
-    fn kind(&self, linear: HeadKind, dpt: impl Fn(usize, [usize; 4]) -> HeadKind) -> Result<HeadKind> {
+    /// The head's form.
+    ///
+    /// # Errors
+    /// When a DPT head's channels are not four.
+    pub fn kind(&self, linear: HeadKind, dpt: impl Fn(usize, [usize; 4]) -> HeadKind) -> Result<HeadKind> {
         let channels = <[usize; 4]>::try_from(self.out_channels.as_slice());
         let channels = channels.ok().context("--out-channels: expected four numbers")?;
         Ok(if self.form == Form::Linear { linear } else { dpt(self.features, channels) })
     }
 
     /// Trains the head and writes the bundle with it.
-    fn train(
+    ///
+    /// # Errors
+    /// When data, bundle or run are refused.
+    pub fn train(
         &self,
         engine: &mut OnnxRuntime,
         bundle: &Bundle,
@@ -115,10 +122,11 @@ impl Common {
         let (program, parameters) = head::program(bundle, name, spec, grid, self.run.seed)?;
         let features = head::features(engine, bundle, (&spec.taps, false), size, rgb, self.run.folder()?)?;
         let about = format!(
-            "{name} {spec:?} on {:?}, {:?}, seed {}",
+            "{name} {spec:?} on {:?}, {:?}, seed {}{}",
             features.of(),
             (self.steps, self.batch, self.rate),
-            self.run.seed
+            self.run.seed,
+            points_words(&target)
         );
         let part = if program.couples_samples() { self.batch } else { PART };
         let drawing = Drawing { batch: self.batch, part, seed: self.run.seed };
@@ -134,11 +142,16 @@ impl Common {
         self.head.write(engine, bundle, (name, spec), learner.parameters())
     }
 
-    fn size(&self, bundle: &Bundle) -> Size {
+    /// Size of the network's input.
+    pub fn size(&self, bundle: &Bundle) -> Size {
         bundle.manifest().sizes[0]
     }
 
-    fn read<T: Copy>(
+    /// Reads a folder of pictures with maps.
+    ///
+    /// # Errors
+    /// The file that is refused.
+    pub fn read<T: Copy>(
         &self,
         root: &Path,
         maps: &str,
@@ -148,15 +161,33 @@ impl Common {
         folder::read(root, maps, self.size(bundle), decode)
     }
 
-    fn check(&self) -> Result<()> {
+    /// Checks the numbers that were typed.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn check(&self) -> Result<()> {
         ensure!(self.batch > 0 && self.steps > 0, "expected a batch and steps of at least 1");
         Ok(())
     }
 
-    fn keep(&self, what: &serde_json::Value) -> Result<()> {
+    /// Keeps the evaluation in the run's folder.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep(&self, what: &serde_json::Value) -> Result<()> {
         let path = self.run.run.join("evaluation.json");
         std::fs::write(&path, serde_json::to_string_pretty(what)?).with_context(|| path.display().to_string())
     }
+}
+
+/// What a point map head learns from beside the pictures: settings of the loss, depth and cameras.
+fn points_words(target: &Target) -> String {
+    let Target::Points { millimeters, cameras, loss, .. } = target else { return String::new() };
+    let mixed = |sum: u64, word: u64| sum.wrapping_mul(31).wrapping_add(word);
+    let depth = millimeters.iter().fold(0, |sum, mm| mixed(sum, u64::from(*mm)));
+    let numbers = cameras.iter().flat_map(|camera| [camera.fx, camera.fy, camera.cx, camera.cy]);
+    let pinholes = numbers.fold(0, |sum, number| mixed(sum, number.to_bits()));
+    format!(", {loss:?}, depth {depth:016x}, cameras {pinholes:016x}")
 }
 
 impl DepthArguments {

@@ -11,7 +11,7 @@ use super::folder::Pairs;
 use super::head::Encoder;
 use crate::progress;
 
-/// Output of a head for every picture, through the bundle's ONNX networks.
+/// The first output of a head for every picture, through the bundle's ONNX networks.
 ///
 /// # Errors
 /// When the engine does not run.
@@ -22,25 +22,48 @@ pub fn outputs(
     size: Size,
     rgb: &[u8],
 ) -> Result<Vec<Vec<f32>>> {
+    let mut first = Vec::with_capacity(rgb.len() / (3 * size.area()).max(1));
+    each(engine, bundle, head, size, rgb, |outputs| {
+        first.extend(outputs.into_iter().next());
+        Ok(())
+    })?;
+    Ok(first)
+}
+
+/// Gives every picture's outputs of a head, in the head's order, through the bundle's ONNX networks.
+///
+/// # Errors
+/// When the engine does not run, or what hears the outputs fails.
+pub fn each(
+    engine: &mut OnnxRuntime,
+    bundle: &Bundle,
+    head: &str,
+    size: Size,
+    rgb: &[u8],
+    mut hear: impl FnMut(Vec<Vec<f32>>) -> Result<()>,
+) -> Result<()> {
     let mut encoder = Encoder::load(engine, bundle, size)?;
     let network = bundle.head(head, size)?;
     let inputs = encoder.bound(engine, &network)?;
     let mut loaded = engine.load(&network, &inputs)?;
-    let len = network.outputs()[0].shape.iter().product();
+    let lengths: Vec<usize> = network.outputs().iter().map(|port| port.shape.iter().product()).collect();
     let pictures = rgb.chunks_exact(3 * size.area());
     let bar = progress::items(pictures.len() as u64, "evaluating");
-    let mut outputs = Vec::with_capacity(pictures.len());
     for picture in pictures {
         encoder.run(engine, picture)?;
         engine.run(&mut loaded)?;
-        let tensor = engine.outputs(&loaded)[0].clone();
-        let mut values = vec![0.0; len];
-        engine.download(&tensor, &mut values)?;
-        outputs.push(values);
+        let tensors = engine.outputs(&loaded).to_vec();
+        let mut outputs = Vec::with_capacity(tensors.len());
+        for (tensor, length) in tensors.iter().zip(&lengths) {
+            let mut values = vec![0.0; *length];
+            engine.download(tensor, &mut values)?;
+            outputs.push(values);
+        }
+        hear(outputs)?;
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(outputs)
+    Ok(())
 }
 
 /// Mean metrics over the images of a prediction each.
@@ -105,9 +128,26 @@ mod tests {
 
     #[test]
     fn blind_predictors_are_medians() {
-        let training = Pairs { rgb: Vec::new(), maps: vec![1000, 0, 2000, 0, 4000, 3000], count: 3 };
+        let maps = vec![1000, 0, 2000, 0, 4000, 3000];
+        let training = Pairs { maps, count: 3, ..Pairs::default() };
         let (constant, pixels) = blind(&training, 2);
         assert_eq!((constant, pixels), (3.0, vec![2.0, 3.0]));
+    }
+
+    /// `intersectionAndUnion` of facebookresearch/pixio (b83555d), summed over two images: 6 of 22, 6 of 22 and 2 of 14 pixels.
+    #[test]
+    fn equals_the_official_evaluation() {
+        let (classes, pixels) = (3, 24);
+        let logits = |k: usize| {
+            let number = move |at: usize| ((7 * (at % pixels) + 5 * (at / pixels) + 3 * k) % 11) as f32;
+            (0..classes * pixels).map(number).collect::<Vec<_>>()
+        };
+        // The fourth class is none of the head's: 255 there.
+        let label =
+            |k: usize, pixel: usize| if (5 * pixel + k) % 4 < 3 { ((5 * pixel + k) % 4) as u8 } else { 255 };
+        let truth: Vec<u8> = (0..2).flat_map(|k| (0..pixels).map(move |pixel| label(k, pixel))).collect();
+        let shares = intersections(&[logits(0), logits(1)], &truth, pixels, classes);
+        assert_eq!(shares, [(0, 6.0 / 22.0), (1, 6.0 / 22.0), (2, 2.0 / 14.0)]);
     }
 
     #[test]

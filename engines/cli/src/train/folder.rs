@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use calibration::Size;
+use calibration::{CameraModel, Distortion, Intrinsics, Size};
 use image::DynamicImage;
 use perception::geometry::ImageGeometry;
+use serde::Deserialize;
 
 use super::pictures;
 use crate::photographs;
@@ -19,8 +20,12 @@ pub struct Pairs<T> {
     pub rgb: Vec<u8>,
     /// The maps, at the same size.
     pub maps: Vec<T>,
-    /// Names, for errors.
+    /// How many there are.
     pub count: usize,
+    /// Their names, without an ending.
+    pub names: Vec<String>,
+    /// Size of the pictures in the folder.
+    pub from: Option<Size>,
 }
 
 /// Reads every pair of a folder: the map is scaled by taking the nearest pixel, and cropped as the picture is.
@@ -34,8 +39,8 @@ pub fn read<T: Copy>(
     decode: impl Fn(DynamicImage) -> Result<(Size, Vec<T>)>,
 ) -> Result<Pairs<T>> {
     let listed = listed(root)?;
-    let mut pairs = Pairs { rgb: Vec::new(), maps: Vec::new(), count: 0 };
-    let (mut first, files) = (None, pictures::files(&root.join("rgb"))?);
+    let mut pairs = Pairs { rgb: Vec::new(), maps: Vec::new(), count: 0, names: Vec::new(), from: None };
+    let files = pictures::files(&root.join("rgb"))?;
     let bar = progress::items(files.len() as u64, "reading pictures");
     for file in files {
         bar.inc(1);
@@ -53,7 +58,7 @@ pub fn read<T: Copy>(
             picture.size,
             file.display()
         );
-        let expected = *first.get_or_insert(picture.size);
+        let expected = *pairs.from.get_or_insert(picture.size);
         ensure!(
             picture.size == expected,
             "{}: expected {expected}, the size of the pictures before it, got {}",
@@ -63,6 +68,7 @@ pub fn read<T: Copy>(
         pairs.rgb.extend(pictures::fit(&picture, size)?);
         pairs.maps.extend(nearest(&map, map_size, size)?);
         pairs.count += 1;
+        pairs.names.push(stem);
     }
     bar.finish_and_clear();
     ensure!(
@@ -71,6 +77,62 @@ pub fn read<T: Copy>(
         root.display()
     );
     Ok(pairs)
+}
+
+/// A picture's camera in `camera.json`: pixels, pixel centres at integers; other fields are not looked at.
+#[derive(Debug, Deserialize)]
+struct Camera {
+    fx: f64,
+    fy: f64,
+    cx: f64,
+    cy: f64,
+    width: Option<usize>,
+    height: Option<usize>,
+}
+
+/// The pinholes of a folder's pictures.
+#[derive(Debug)]
+pub struct Cameras {
+    path: PathBuf,
+    cameras: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Cameras {
+    /// Reads `camera.json`.
+    ///
+    /// # Errors
+    /// When it is missing or no JSON object.
+    pub fn open(root: &Path) -> Result<Self> {
+        let path = root.join("camera.json");
+        let what = "expected fx, fy, cx and cy of every picture, in pixels";
+        let text = std::fs::read_to_string(&path).with_context(|| format!("{}: {what}", path.display()))?;
+        let cameras = serde_json::from_str(&text).with_context(|| format!("{}: {what}", path.display()))?;
+        Ok(Self { path, cameras })
+    }
+
+    /// The pinhole of each picture as it is at the network's `size`.
+    ///
+    /// # Errors
+    /// The picture whose camera is missing, no pinhole, or of another size.
+    pub fn of<T>(&self, pairs: &Pairs<T>, size: Size) -> Result<Vec<Intrinsics>> {
+        let Some(from) = pairs.from else { return Ok(Vec::new()) };
+        let geometry = ImageGeometry::new(from, size)?;
+        let one = |name: &String| {
+            let camera =
+                self.camera(name, from).and_then(|camera| Ok(geometry.camera(&camera)?.intrinsics()));
+            camera.with_context(|| format!("{}: {name}", self.path.display()))
+        };
+        pairs.names.iter().map(one).collect()
+    }
+
+    fn camera(&self, name: &str, from: Size) -> Result<CameraModel> {
+        let value = self.cameras.get(name).context("expected the picture's camera, it is not named")?;
+        let Camera { fx, fy, cx, cy, width, height } =
+            Camera::deserialize(value).context("expected numbers fx, fy, cx and cy, in pixels")?;
+        let of = Size { width: width.unwrap_or(from.width), height: height.unwrap_or(from.height) };
+        ensure!(of == from, "expected the camera of a picture of {from}, got one of {of}");
+        Ok(CameraModel::new(from, Intrinsics { fx, fy, cx, cy }, Distortion::None)?)
+    }
 }
 
 /// The names in `camera.json`, where there is one: what is not named there is not finished.
@@ -167,6 +229,35 @@ mod tests {
         assert!(refused(&good).contains("16-bit"));
         std::fs::write(good.path().join("depth/1.png"), b"no picture").unwrap();
         assert!(refused(&good).contains("depth/1.png"));
+    }
+
+    #[test]
+    fn cameras_go_with_their_pictures() {
+        let data = folder(&[(32, 900), (32, 800)]);
+        let write = |text: &str| std::fs::write(data.path().join("camera.json"), text).unwrap();
+        let came = || -> Result<Vec<Intrinsics>> {
+            let cameras = Cameras::open(data.path())?;
+            cameras.of(&read(data.path(), "depth", SIZE, millimeters)?, SIZE)
+        };
+        let good =
+            r#"{"fx": 30, "fy": 31.0, "cx": 15.5, "cy": 7.5, "width": 32, "height": 16, "task": "any"}"#;
+        write(&format!(r#"{{"1": {good}}}"#));
+        // Of 32x16 the middle is kept: the focal length stays, the principal point moves by 8.
+        assert_eq!(came().unwrap(), [Intrinsics { fx: 30.0, fy: 31.0, cx: 7.5, cy: 7.5 }]);
+        for (fault, words) in [
+            (r#"{"fx": 30, "cx": 15.5, "cy": 7.5}"#, "fy"),
+            (r#"{"fx": 30, "fy": "x", "cx": 15.5, "cy": 7.5}"#, "numbers"),
+            (r#"{"fx": -30, "fy": 30, "cx": 15.5, "cy": 7.5}"#, "fx"),
+            (good.replace("32", "64").as_str(), "32x16, got one of 64x16"),
+        ] {
+            write(&format!(r#"{{"0": {good}, "1": {fault}}}"#));
+            let error = format!("{:#}", came().unwrap_err());
+            assert!(error.contains("camera.json: 1: ") && error.contains(words), "{error}");
+        }
+        write("[]");
+        assert!(format!("{:#}", came().unwrap_err()).contains("camera.json"));
+        std::fs::remove_file(data.path().join("camera.json")).unwrap();
+        assert!(format!("{:#}", came().unwrap_err()).contains("camera.json: expected fx"));
     }
 
     #[test]

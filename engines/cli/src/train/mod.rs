@@ -7,6 +7,7 @@ mod evaluate;
 mod folder;
 mod head;
 pub mod pictures;
+mod points;
 mod policy;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ pub struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Depth(dense::DepthArguments),
+    Points(points::Arguments),
     Segmentation(dense::SegmentationArguments),
     Policy(policy::Arguments),
 }
@@ -37,6 +39,7 @@ enum Command {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.command {
         Command::Depth(arguments) => arguments.run(),
+        Command::Points(arguments) => arguments.run(),
         Command::Segmentation(arguments) => arguments.run(),
         Command::Policy(arguments) => policy::run(arguments),
     }

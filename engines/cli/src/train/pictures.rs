@@ -62,22 +62,28 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 /// The file or row that cannot be read.
 pub fn read_all(sources: &[PathBuf], size: Size) -> Result<Vec<u8>> {
     let mut rgb = Vec::new();
-    for source in sources {
-        if source.join("meta/info.json").is_file() {
-            read_dataset(source, size, &mut rgb)?;
-            continue;
-        }
-        let inner = source.join("rgb");
-        let files = files(if inner.is_dir() { &inner } else { source })?;
-        let bar = progress::items(files.len() as u64, "reading pictures");
-        for file in files {
-            let picture = photographs::read(&file)?;
-            rgb.extend(fit(&picture, size).with_context(|| file.display().to_string())?);
-            bar.inc(1);
-        }
-        bar.finish_and_clear();
-    }
+    sources.iter().try_for_each(|source| read_source(source, size, &mut rgb))?;
     Ok(rgb)
+}
+
+/// Adds every picture of a folder or a LeRobot dataset, as [`read_all`] does.
+///
+/// # Errors
+/// The file or row that cannot be read.
+pub fn read_source(source: &Path, size: Size, rgb: &mut Vec<u8>) -> Result<()> {
+    if source.join("meta/info.json").is_file() {
+        return read_dataset(source, size, rgb);
+    }
+    let inner = source.join("rgb");
+    let files = files(if inner.is_dir() { &inner } else { source })?;
+    let bar = progress::items(files.len() as u64, "reading pictures");
+    for file in files {
+        let picture = photographs::read(&file)?;
+        rgb.extend(fit(&picture, size).with_context(|| file.display().to_string())?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(())
 }
 
 fn read_dataset(root: &Path, size: Size, rgb: &mut Vec<u8>) -> Result<()> {

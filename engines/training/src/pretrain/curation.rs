@@ -22,6 +22,7 @@ pub struct Curation {
     place: usize,
     order: Vec<usize>,
     hardness: Vec<f32>,
+    seen: Vec<u32>,
     drawn: Vec<usize>,
 }
 
@@ -29,7 +30,8 @@ impl Curation {
     /// Draws from `images` images; without `active` each is seen as often as any other.
     pub fn new(images: usize, active: bool, seed: u64) -> Self {
         let order = Numbers::of(seed, &[ORDER, 0]).order(images);
-        Self { seed, active, epoch: 0, place: 0, order, hardness: vec![1.0; images], drawn: Vec::new() }
+        let (hardness, seen) = (vec![1.0; images], vec![0; images]);
+        Self { seed, active, epoch: 0, place: 0, order, hardness, seen, drawn: Vec::new() }
     }
 
     /// The next `count` images.
@@ -44,6 +46,7 @@ impl Curation {
             let chance = Numbers::of(self.seed, &[KEEP, self.epoch, self.place as u64]).unit();
             self.place += 1;
             if !self.active || chance < f64::from(self.hardness[image].max(FLOOR)) {
+                self.seen[image] += 1;
                 self.drawn.push(image);
             }
         }
@@ -57,7 +60,12 @@ impl Curation {
         }
     }
 
-    /// Probability with which each image is kept now.
+    /// How often each image was seen.
+    pub fn seen(&self) -> &[u32] {
+        &self.seen
+    }
+
+    /// Probability with which each image is kept now, but for a floor; 1 for images that were not seen yet.
     pub fn hardness(&self) -> &[f32] {
         &self.hardness
     }
@@ -66,7 +74,9 @@ impl Curation {
     pub fn memory(&self) -> BTreeMap<String, Vec<f32>> {
         let at = |value: usize| [(value >> 20) as f32, (value & 0xf_ffff) as f32];
         let place = [at(self.epoch as usize), at(self.place)].concat();
-        [("hardness".to_owned(), self.hardness.clone()), ("place".to_owned(), place)].into()
+        let seen = self.seen.iter().map(|count| *count as f32).collect();
+        let named = [("hardness", self.hardness.clone()), ("place", place), ("seen", seen)];
+        named.map(|(name, values)| (name.to_owned(), values)).into()
     }
 
     /// Takes back what [`Curation::memory`] gave.
@@ -83,6 +93,10 @@ impl Curation {
         (self.epoch, self.place) =
             (at(place[0], place[1]) as u64, at(place[2], place[3]).min(self.order.len()));
         self.hardness.clone_from(hardness);
+        // Runs before these were counted lack them: they are counted from here on.
+        let seen = memory.get("seen").filter(|seen| seen.len() == self.seen.len());
+        self.seen =
+            seen.map_or_else(|| vec![0; self.seen.len()], |seen| seen.iter().map(|x| *x as u32).collect());
         self.order = Numbers::of(self.seed, &[ORDER, self.epoch]).order(self.order.len());
         Ok(())
     }
@@ -128,6 +142,7 @@ mod tests {
         for _ in 0..30 {
             let drawn = whole.draw(7).to_vec();
             assert_eq!(resumed.draw(7), drawn);
+            assert_eq!(resumed.seen(), whole.seen());
             let losses = losses(&drawn);
             whole.learnt(&losses);
             resumed.learnt(&losses);

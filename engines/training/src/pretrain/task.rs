@@ -95,6 +95,11 @@ impl MaskedImages {
         seen_blocks(self.architecture.grid, block, self.showing.ratio) * block * block
     }
 
+    /// All images.
+    pub fn images(&self) -> &Images {
+        &self.images
+    }
+
     /// Which images are seen, and how often.
     pub fn curation(&self) -> &Curation {
         &self.curation

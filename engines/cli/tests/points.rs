@@ -1,0 +1,157 @@
+//! `pixio train points` as its user runs it: a head that tells two cameras apart by what they see, and data that is refused.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // A test may panic: that is how it fails.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use image::{ImageBuffer, Luma, Rgb, RgbImage};
+use serde_json::{Value, json};
+
+const WIDTH: u32 = 64;
+const HEIGHT: u32 = 48;
+/// Focal lengths of the two cameras, pixels.
+const FOCAL: [f64; 2] = [45.0, 75.0];
+
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap() };
+        let bundle = "import --random-weights 3 --architecture pixio-tiny16 --head depth=linear --size 64x48 --out tiny";
+        place.succeeds(bundle);
+        place.pictures("data", 0, 24);
+        place.pictures("held-out", 100, 8);
+        place
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn pixio(&self, arguments: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pixio"));
+        command.args(arguments.split(' ')).current_dir(self.folder.path()).output().unwrap()
+    }
+
+    fn succeeds(&self, arguments: &str) -> String {
+        let output = self.pixio(arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn fails(&self, arguments: &str) -> String {
+        let output = self.pixio(arguments);
+        assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.at(name)).unwrap()).unwrap()
+    }
+
+    /// Walls that face the camera: how red says which camera it is, how green how far the wall is; some pixels of it are unknown.
+    fn pictures(&self, folder: &str, first: usize, count: usize) {
+        let root = self.at(folder);
+        ["rgb", "depth"].iter().for_each(|name| std::fs::create_dir_all(root.join(name)).unwrap());
+        let mut cameras = serde_json::Map::new();
+        for index in first..first + count {
+            let (camera, far) = (index % 2, (index / 2 * 7 + index / 10) % 12);
+            let noise = |x: u32, y: u32| ((x * 31 + y * 17 + index as u32 * 101) % 23) as u8;
+            let colour = |x, y| Rgb([60 + 130 * camera as u8 + noise(x, y), 40 + 15 * far as u8, 90]);
+            let depth = |x, _| Luma([if x < 4 { 0 } else { 1000 + 150 * far as u16 }]);
+            let picture: RgbImage = ImageBuffer::from_fn(WIDTH, HEIGHT, colour);
+            let map: ImageBuffer<Luma<u16>, Vec<u16>> = ImageBuffer::from_fn(WIDTH, HEIGHT, depth);
+            picture.save(root.join(format!("rgb/{index:03}.png"))).unwrap();
+            map.save(root.join(format!("depth/{index:03}.png"))).unwrap();
+            let focal = FOCAL[camera];
+            cameras
+                .insert(format!("{index:03}"), json!({ "fx": focal, "fy": focal, "cx": 31.5, "cy": 23.5 }));
+        }
+        std::fs::write(root.join("camera.json"), serde_json::to_string(&cameras).unwrap()).unwrap();
+    }
+}
+
+const TRAIN: &str = "train points --data data --held-out held-out --bundle tiny --form linear --batch 12 --steps 300 --rate 2e-2 \
+                     --max-distance 4 --doubt-unknown";
+
+fn number(value: &Value, path: &str) -> f64 {
+    value.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path} in {value}"))
+}
+
+#[test]
+fn the_head_tells_cameras_apart_and_says_how_sure_it_is() {
+    let place = Place::new();
+    let said = place.succeeds(&format!("{TRAIN} --run run --out out"));
+    assert!(said.contains("points: points, linear, 0.001 to 4 m") && said.contains("ray deg"), "{said}");
+    let evaluation = place.json("run/evaluation.json");
+    let (ours, blind) = (&evaluation["held-out"]["points"], &evaluation["held-out"]["per-pixel median"]);
+    for path in ["/abs_rel", "/point_error_meters", "/ray_error_degrees", "/pinhole/fx", "/pinhole/fy"] {
+        let (ours, blind) = (number(ours, path), number(blind, path));
+        assert!(ours < 0.5 * blind, "{path}: {ours}, {blind} for predictors that see nothing");
+    }
+    // One of 45 and 75 for both: 60 is a third too long for one, a fifth too short for the other.
+    assert!((number(blind, "/pinhole/fx") - (1.0 / 3.0 + 0.2) / 2.0).abs() < 1e-6, "{blind}");
+    assert_eq!(number(ours, "/without_pinhole"), 0.0);
+    let sure = |path: &str| number(ours, &format!("/confidence/{path}"));
+    assert!(sure("known") - sure("unknown") > 0.3, "{ours}");
+    assert!((sure("known") - number(ours, "/close")).abs() < 0.15, "{ours}");
+    assert!(blind["confidence"].is_null());
+
+    place.succeeds("infer out held-out/rgb/100.png held-out/rgb/101.png --out seen");
+    for (name, focal) in [("100", FOCAL[0]), ("101", FOCAL[1])] {
+        let implied = place.json(&format!("seen/{name}_intrinsics.json"));
+        let fx = number(&implied, "/implied_intrinsics/fx");
+        assert!((fx / focal - 1.0).abs() < 0.1, "{name}: {implied}");
+    }
+
+    // The same seed on one thread gives the same bundle, and a run that has ended goes on to it again.
+    place.succeeds(&format!("{TRAIN} --run again --out again-out --threads 1"));
+    place.succeeds(&format!("{TRAIN} --run run --out resumed"));
+    let weights = |name: &str| std::fs::read(place.at(name).join("weights.safetensors")).unwrap();
+    assert!(weights("out") == weights("again-out") && weights("out") == weights("resumed"));
+}
+
+#[test]
+fn what_cannot_teach_points_is_refused_by_name() {
+    let place = Place::new();
+    let train = |folder: &str, more: &str| {
+        place.fails(&format!(
+            "train points --data {folder} --bundle tiny --form linear --steps 2 --run run{more} --out never"
+        ))
+    };
+    let camera = |text: &str| std::fs::write(place.at("data/camera.json"), text).unwrap();
+    let good = place.json("data/camera.json");
+    std::fs::remove_file(place.at("data/camera.json")).unwrap();
+    let error = train("data", "");
+    assert!(error.contains("data/camera.json: expected fx, fy, cx and cy"), "{error}");
+    let mut broken = good.clone();
+    broken["003"]["fy"] = json!(0.0);
+    camera(&broken.to_string());
+    let error = train("data", "");
+    assert!(error.contains("camera.json: 003") && error.contains("fy"), "{error}");
+    camera(&good.to_string().replace("45.0", "NaN"));
+    assert!(train("data", "").contains("data/camera.json"));
+    camera(&good.to_string());
+    assert!(train("data", " --ray-weight=-1").contains("--ray-weight"));
+    std::fs::remove_file(place.at("data/depth/005.png")).unwrap();
+    assert!(train("data", "").contains("data/depth/005.png"));
+
+    // Cameras are part of what a run goes on from, and features are one encoder's.
+    let begin =
+        "train points --data held-out --bundle tiny --form linear --steps 2 --run kept --out kept-out";
+    place.succeeds(begin);
+    let path = place.at("held-out/camera.json");
+    let other = std::fs::read_to_string(&path).unwrap().replace("45.0", "46.0");
+    std::fs::write(&path, other).unwrap();
+    let error = place.fails(&format!("{begin} --force"));
+    assert!(error.contains("kept/run.safetensors") && error.contains("cameras"), "{error}");
+    place.succeeds(
+        "import --random-weights 4 --architecture pixio-tiny16 --head depth=linear --size 64x48 --out tiny2",
+    );
+    let error = place.fails(&begin.replace("tiny", "tiny2").replace("kept-out", "other"));
+    assert!(error.contains("features.json") && error.contains("encoder"), "{error}");
+    assert!(!Path::new(&place.at("never")).exists());
+}
