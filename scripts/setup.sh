@@ -135,7 +135,7 @@ beside_sourced_ros() {
 # What the checks of the TensorRT engine need where no TensorRT is: its headers, which a crate of the registry carries, and
 # NVRTC, which makes the GPU kernels. Headers of an installed TensorRT come first (scripts/python.bash).
 tensorrt_checks() {
-  local folder=$home/tensorrt crate=trtx-sys version=0.9.1 nvrtc=nvidia-cuda-nvrtc-cu12==12.6.85 stamp
+  local folder=$home/tensorrt crate=trtx-sys version=0.9.1 nvrtc=nvidia-cuda-nvrtc-cu12==12.6.85 stamp python
   stamp="$crate $version $nvrtc"
   fresh "$folder/stamp" "$stamp" && return
   say "fetching TensorRT's headers and NVRTC for the checks (30 MB)"
@@ -145,7 +145,9 @@ tensorrt_checks() {
   (cd "$folder/fetch" && cargo vendor --quiet vendor >/dev/null)
   mv "$folder/fetch/vendor/$crate/TensorRT-Headers" "$folder/headers"
   rm -rf "$folder/fetch"
-  "$home"/*/bin/pip install -q --disable-pip-version-check --no-deps --target "$folder/nvrtc" "$nvrtc"
+  # Not whatever environment lies there: tests and referees make others.
+  for python in "$home"/{underlay,python}/bin/python; do [ ! -x "$python" ] || break; done
+  "$python" -m pip install -q --disable-pip-version-check --no-deps --target "$folder/nvrtc" "$nvrtc"
   echo "$stamp" > "$folder/stamp"
 }
 

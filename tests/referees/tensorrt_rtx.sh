@@ -7,10 +7,9 @@ source .pixio/setup.bash
 folder=.pixio/referees-tensorrt
 if [ ! -f "$folder/ready" ]; then
   rm -rf "$folder"; mkdir -p "$folder"
-  pip=$(echo .pixio/*/bin/pip)
-  $pip install -q --no-deps --target "$folder/rtx" tensorrt_rtx_cu12_libs==1.7.1.116
+  python3 -m pip install -q --disable-pip-version-check --no-deps --target "$folder/rtx" tensorrt_rtx_cu12_libs==1.7.1.116
   for nvrtc in cu12==12.6.85 cu12==12.9.86; do
-    $pip install -q --no-deps --target "$folder/nvrtc-${nvrtc##*==}" "nvidia-cuda-nvrtc-$nvrtc"
+    python3 -m pip install -q --disable-pip-version-check --no-deps --target "$folder/nvrtc-${nvrtc##*==}" "nvidia-cuda-nvrtc-$nvrtc"
   done
   touch "$folder/ready"
 fi

@@ -4,6 +4,7 @@ TensorRT and the driver, and computes nothing of worth, so its numbers must be f
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,48 @@ def test_the_tool_finds_wrong_numbers(bundle, machine, tmp_path):
     assert other.returncode == 2 and "expected one of the bundle's sizes, 64x48" in other.stderr, other
     verified = tool("verify", bundle, *arguments)
     assert verified.returncode == 1 and "FAILED" in verified.stdout and "building" not in verified.stderr, verified
+
+
+def left_behind(tmp_path):
+    """Files of a build that was stopped: in the folder for temporary files, and in the cache."""
+    return [*(tmp_path / "temporary").iterdir(), *(tmp_path / "engines").glob("*")]
+
+
+def slow_builds(monkeypatch, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setenv("PIXIO_STANDIN_STEP_MS", "400")
+
+
+def test_a_build_of_the_node_stops_when_the_node_does(start, bundle, machine, monkeypatch, tmp_path):
+    given = machine("tensorrt")
+    slow_builds(monkeypatch, tmp_path)
+    node = start("perception_node", {"bundle": bundle, **given}, wait="building backbone")
+    assert node.stop(signal.SIGTERM) == 0, node.output()
+    assert left_behind(tmp_path) == []
+
+
+def test_ctrl_c_stops_a_build_and_leaves_nothing(bundle, machine, monkeypatch, tmp_path):
+    given = machine("tensorrt")
+    slow_builds(monkeypatch, tmp_path)
+    for command in ["build", "verify"]:
+        arguments = [command, bundle, "--engine", given["engine"], "--libraries", given["tensorrt"]]
+        arguments = [str(BIN / "pixio"), *map(str, arguments), "--cache", str(given["engine_cache"])]
+        process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+        line = process.stderr.readline()
+        assert line.startswith("building backbone"), line
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read()
+        assert process.wait(timeout=10) == 130, told
+        assert told.startswith("stopped: ") and "the build was stopped" in told, told
+        assert left_behind(tmp_path) == []
+
+
+def test_a_bad_version_is_not_accepted_for_one_size_alone(bundle):
+    picture = Path(__file__).parents[1] / "photos/coffee.jpg"
+    arguments = ["--engine", "tensorrt", "--accept-known-bad", "--photographs", picture, "--size", "64x48"]
+    refused = tool("build", bundle, *arguments)
+    assert refused.returncode == 2 and "cannot be used with" in refused.stderr, refused
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)

@@ -31,7 +31,7 @@ pub struct Arguments {
     size: Vec<Size>,
     /// Accept a TensorRT version known to compute wrongly, for this bundle and machine, if all of at least 16 photographs agree
     /// with the reference engine
-    #[arg(long, requires = "photographs", conflicts_with = "target")]
+    #[arg(long, requires = "photographs", conflicts_with_all = ["target", "size"])]
     accept_known_bad: bool,
     /// Photographs (JPEG, PNG) or folders of them, for --accept-known-bad
     #[arg(long, value_name = "IMAGE", num_args = 1..)]
@@ -51,17 +51,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     bundle.verify_weights()?;
     let sizes = arguments.sizes(&bundle.manifest().sizes)?;
     check_kept(&bundle, &sizes)?;
-    let built = if arguments.target.is_empty() {
+    if arguments.target.is_empty() {
         on_this_machine(arguments, &bundle, &sizes)
     } else {
         for_other_machines(arguments, &bundle, &sizes)
-    };
-    match built {
-        Err(error) if progress::stopped_by_ctrl_c().load(std::sync::atomic::Ordering::Relaxed) => {
-            eprintln!("stopped: {error:#}");
-            Ok(ExitCode::from(130))
-        }
-        other => other,
     }
 }
 
@@ -143,9 +136,7 @@ fn on_this_machine(arguments: &Arguments, bundle: &Bundle, sizes: &[Size]) -> Re
     let mut engine = TensorRt::watched(options, progress::builds()).context("cannot start the engine")?;
     let identity = engine.identity();
     println!("{} {} on {}, {}", identity.flavour, identity.version, identity.device, identity.precision);
-    let report = parity::check(&mut engine, bundle, sizes)?;
-    tell_notices(&mut engine);
-    certify(&engine, &report)?;
+    let report = check_each(&mut engine, bundle, sizes)?;
     println!("{report}");
     if !report.passed() {
         println!("FAILED: the engines are in the cache, and no node will publish with them");
@@ -158,9 +149,25 @@ fn on_this_machine(arguments: &Arguments, bundle: &Bundle, sizes: &[Size]) -> Re
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes what was measured into the certificates of the engines that were loaded.
-fn certify(engine: &TensorRt, report: &ParityReport) -> Result<()> {
-    for certificate in engine.certificates() {
+/// Loads the networks of one size after the other, compares them with golden, and certifies each.
+fn check_each(engine: &mut TensorRt, bundle: &Bundle, sizes: &[Size]) -> Result<ParityReport> {
+    let mut whole: Option<ParityReport> = None;
+    for size in sizes {
+        let known = engine.certificates().len();
+        let report = parity::check(engine, bundle, &[*size])?;
+        tell_notices(engine);
+        certify(engine, known, &report)?;
+        match whole.as_mut() {
+            Some(whole) => whole.differences.extend(report.differences),
+            None => whole = Some(report),
+        }
+    }
+    whole.context("the bundle has no size")
+}
+
+/// Writes what was measured of a size into the certificates of its engines: those that were loaded after the first `known`.
+fn certify(engine: &TensorRt, known: usize, report: &ParityReport) -> Result<()> {
+    for certificate in &engine.certificates()[known..] {
         let mut certificate = certificate.clone();
         let prefix = format!("{}/", certificate.key.network);
         let mut measured: Vec<MeasuredOutput> = Vec::new();
@@ -183,10 +190,13 @@ fn certify(engine: &TensorRt, report: &ParityReport) -> Result<()> {
 
 /// The way round the version gate: every photograph must agree with the reference engine.
 fn accept(arguments: &Arguments, bundle: &Bundle, sizes: &[Size], engine: &mut TensorRt) -> Result<ExitCode> {
-    let photographs = photographs::read_all(&arguments.photographs)?;
+    let mut photographs = photographs::read_all(&arguments.photographs)?;
+    // One picture many times tells nothing that it does not tell once.
+    photographs.sort_by(|a, b| a.rgb.cmp(&b.rgb));
+    photographs.dedup_by(|a, b| a.rgb == b.rgb);
     if photographs.len() < gate::LEAST_PHOTOGRAPHS {
         let least = gate::LEAST_PHOTOGRAPHS;
-        bail!("--photographs: expected at least {least} photographs, got {}", photographs.len());
+        bail!("--photographs: expected at least {least} different photographs, got {}", photographs.len());
     }
     let mut reference = arguments.reference.start()?;
     let bar = progress::items((photographs.len() * bundle.manifest().sizes.len()) as u64, "reference");

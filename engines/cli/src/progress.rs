@@ -25,13 +25,17 @@ fn styled(total: u64, what: &str, template: &str) -> ProgressBar {
     bar.with_finish(ProgressFinish::AndClear)
 }
 
-/// Shows why an engine is built and how far its build is; Ctrl-C stops the build, a second one the program.
+/// Shows why an engine is built and how far its build is. While one is built, Ctrl-C stops the build between two steps, a second
+/// one the program; at any other time the first does.
 pub fn builds() -> BuildWatch {
     let bar = styled(0, "building", "{msg:48} {bar:32} {pos:>4}/{len} {elapsed}");
-    let stop = stopped_by_ctrl_c();
+    let ctrl_c = ctrl_c();
     Box::new(move |what, progress| {
         match progress {
-            None => bar.suspend(|| eprintln!("{what}")),
+            None => {
+                ctrl_c.ends_the_program.store(false, Ordering::Relaxed);
+                bar.suspend(|| eprintln!("{what}"));
+            }
             Some(Progress::Started { phase, parent: None, steps }) => {
                 bar.reset();
                 bar.set_length(u64::try_from(steps).unwrap_or(0));
@@ -44,22 +48,40 @@ pub fn builds() -> BuildWatch {
                 bar.set_position(done.max(bar.position()).min(bar.length().unwrap_or(done)));
             }
             Some(Progress::Finished { .. }) => {}
+            Some(Progress::Ended) => ctrl_c.ends_the_program.store(true, Ordering::Relaxed),
         }
-        !stop.load(Ordering::Relaxed)
+        !ctrl_c.came.load(Ordering::Relaxed)
     })
 }
 
-/// A flag that Ctrl-C raises; a second Ctrl-C ends the program as the first would have. Installed once.
-pub fn stopped_by_ctrl_c() -> Arc<AtomicBool> {
-    static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    let install = || {
-        let stop = Arc::new(AtomicBool::new(false));
+/// Whether Ctrl-C stopped a build.
+pub fn was_stopped() -> bool {
+    ctrl_c().came.load(Ordering::Relaxed)
+}
+
+/// What Ctrl-C does and did.
+#[derive(Clone)]
+struct CtrlC {
+    /// Ends the program at once, as if nobody listened.
+    ends_the_program: Arc<AtomicBool>,
+    /// Came when it did not; the next one ends the program.
+    came: Arc<AtomicBool>,
+}
+
+/// Listens for Ctrl-C from the first call on.
+fn ctrl_c() -> CtrlC {
+    static CTRL_C: OnceLock<CtrlC> = OnceLock::new();
+    let listen = || {
+        let ctrl_c = CtrlC { ends_the_program: Arc::new(true.into()), came: Arc::default() };
         let code_of_interrupt = 130;
-        let second = flag::register_conditional_shutdown(SIGINT, code_of_interrupt, stop.clone());
-        if let Err(error) = second.and_then(|_| flag::register(SIGINT, stop.clone())) {
+        // In the order in which they are asked: the last only notes that it came.
+        let listening = flag::register_conditional_default(SIGINT, ctrl_c.ends_the_program.clone())
+            .and_then(|_| flag::register_conditional_shutdown(SIGINT, code_of_interrupt, ctrl_c.came.clone()))
+            .and_then(|_| flag::register(SIGINT, ctrl_c.came.clone()));
+        if let Err(error) = listening {
             eprintln!("Ctrl-C will end the program at once: {error}");
         }
-        stop
+        ctrl_c
     };
-    STOP.get_or_init(install).clone()
+    CTRL_C.get_or_init(listen).clone()
 }

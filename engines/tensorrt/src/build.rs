@@ -58,6 +58,8 @@ pub enum Progress<'a> {
         /// Its name.
         phase: &'a str,
     },
+    /// The builder is done, or gave up; a plan that it made is in the cache.
+    Ended,
 }
 
 /// Hears of progress, from any of the builder's threads; answers whether to go on.

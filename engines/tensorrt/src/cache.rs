@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use network::graph::Data;
@@ -321,10 +322,10 @@ impl Cache {
     /// # Errors
     /// When it cannot be written.
     pub fn accept(&self, acceptance: &Acceptance) -> Result<(), CacheError> {
-        let name =
-            format!("{:.16}-{}-{}.accepted", acceptance.model, acceptance.library, acceptance.precision);
+        let Acceptance { model, flavour, library, target, precision, .. } = acceptance;
+        let what = hex(&Sha256::digest(format!("{model}\n{flavour}\n{library}\n{target}\n{precision}")));
         let text = toml::to_string_pretty(acceptance).map_err(CacheError::Text)?;
-        self.write(&self.folder.join(name), text.as_bytes())
+        self.write(&self.folder.join(format!("{what:.16}.accepted")), text.as_bytes())
     }
 
     /// Whether a version known to be bad was accepted, for exactly this.
@@ -348,7 +349,10 @@ impl Cache {
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
         let io = |reason| CacheError::Io { path: path.to_owned(), reason };
         std::fs::create_dir_all(&self.folder).map_err(io)?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(io)?;
+        // As any file of the user's, within the umask: a cache that root built may serve another user.
+        let readable = std::fs::Permissions::from_mode(0o666);
+        let file = tempfile::Builder::new().permissions(readable).tempfile_in(&self.folder);
+        let mut file = file.map_err(io)?;
         file.write_all(bytes).map_err(io)?;
         file.as_file().sync_all().map_err(io)?;
         file.persist(path).map(drop).map_err(|error| io(error.error))
@@ -453,6 +457,19 @@ mod tests {
     }
 
     #[test]
+    fn files_are_as_readable_as_the_umask_lets_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path());
+        let key = key("10.16.2", "Orin sm_87");
+        stored(&cache, &key, b"plan");
+        let plain = folder.path().join("plain");
+        std::fs::write(&plain, "").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&cache.plan_path(&key)), mode(&plain));
+        assert_eq!(mode(&cache.certificate_path(&key)), mode(&plain));
+    }
+
+    #[test]
     fn a_plan_for_several_gpus_serves_each_of_them() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path());
@@ -484,8 +501,12 @@ mod tests {
         assert!(cache.accepted("m", library, "Orin sm_87", "fp16"));
         assert!(!cache.accepted("m", library, "Orin sm_87", "fp32"));
         assert!(!cache.accepted("other", library, "Orin sm_87", "fp16"));
+        let other = Acceptance { target: text("Thor sm_110"), ..acceptance.clone() };
+        cache.accept(&other).unwrap();
+        assert!(["Orin sm_87", "Thor sm_110"].iter().all(|gpu| cache.accepted("m", library, gpu, "fp16")));
         acceptance.photographs = 2;
         cache.accept(&acceptance).unwrap();
         assert!(!cache.accepted("m", library, "Orin sm_87", "fp16"), "too few photographs");
+        assert!(cache.accepted("m", library, "Thor sm_110", "fp16"), "of another machine");
     }
 }

@@ -13,6 +13,9 @@ pub struct CudaError {
     reason: String,
 }
 
+/// The first CUDA version of a driver that reads the kernels' PTX, which is of ISA 8.5; as the driver counts.
+const OLDEST_DRIVER: i32 = 12_050;
+
 /// Names the call that failed.
 fn at(call: &'static str) -> impl Fn(DriverError) -> CudaError {
     move |error| CudaError { call, reason: error.to_string() }
@@ -40,7 +43,6 @@ impl Device {
     /// # Errors
     /// When there is no driver, or it has no device.
     pub fn first() -> Result<Arc<Self>, CudaError> {
-        let missing = |reason: &str| CudaError { call: "looking for a GPU", reason: reason.to_owned() };
         // SAFETY: looks for libcuda; cudarc would panic on the first call without it.
         if !unsafe { sys::is_culib_present() } {
             return Err(missing(
@@ -64,9 +66,7 @@ impl Device {
         let capability = 10 * attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?
             + attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
         let is_integrated = attribute(Attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED)? != 0;
-        let mut driver = 0;
-        // SAFETY: writes one number.
-        unsafe { sys::cuDriverGetVersion(&raw mut driver) }.result().map_err(at("cuDriverGetVersion"))?;
+        let driver = driver()?;
         // SAFETY: the device is there; released once, by `drop`.
         let context =
             unsafe { result::primary_ctx::retain(handle) }.map_err(at("cuDevicePrimaryCtxRetain"))?;
@@ -87,7 +87,7 @@ impl Device {
 
     /// The CUDA version that the driver knows, for example 12.6.
     pub fn driver(&self) -> String {
-        format!("{}.{}", self.driver / 1000, self.driver % 1000 / 10)
+        cuda_version(self.driver)
     }
 
     /// Whether GPU and CPU share their memory, as on Jetson.
@@ -103,6 +103,39 @@ impl Device {
         // SAFETY: the context is retained until `drop`.
         unsafe { result::ctx::set_current(self.context) }.map_err(at("cuCtxSetCurrent"))
     }
+}
+
+/// What stands in the way of a first call.
+fn missing(reason: impl Into<String>) -> CudaError {
+    CudaError { call: "looking for a GPU", reason: reason.into() }
+}
+
+/// The CUDA version of the driver, as it counts.
+fn driver() -> Result<i32, CudaError> {
+    let mut driver = 0;
+    // SAFETY: writes one number.
+    unsafe { sys::cuDriverGetVersion(&raw mut driver) }.result().map_err(at("cuDriverGetVersion"))?;
+    if driver >= OLDEST_DRIVER {
+        return Ok(driver);
+    }
+    Err(missing(format!(
+        "expected a driver for CUDA {} or later, got one for CUDA {}; update NVIDIA's driver to 555 or later, JetPack to 6.1 \
+         or later",
+        cuda_version(OLDEST_DRIVER),
+        cuda_version(driver)
+    )))
+}
+
+/// A version as people read it, from the driver's number: 12060 is 12.6.
+fn cuda_version(number: i32) -> String {
+    format!("{}.{}", number / 1000, number % 1000 / 10)
+}
+
+/// Waits for the default stream. Fills and copies that name no stream go there: they may return before the device's memory
+/// has changed, and the engine's stream, which does not block, does not wait for them.
+fn finish_default_stream() -> Result<(), CudaError> {
+    // SAFETY: null names the default stream of the context that is bound.
+    unsafe { result::stream::synchronize(std::ptr::null_mut()) }.map_err(at("cuStreamSynchronize"))
 }
 
 impl Drop for Device {
@@ -242,6 +275,7 @@ impl Memory {
         let memory = Arc::new(Self { address, bytes, device: device.clone() });
         // SAFETY: the memory is of that size.
         unsafe { result::memset_d8_sync(address, 0, bytes) }.map_err(at("cuMemsetD8"))?;
+        finish_default_stream()?;
         Ok(memory)
     }
 
@@ -264,7 +298,8 @@ impl Memory {
     pub fn write<T: Copy>(&self, values: &[T]) -> Result<(), CudaError> {
         self.check(size_of_val(values))?;
         // SAFETY: the memory is at least of that size.
-        unsafe { result::memcpy_htod_sync(self.address, values) }.map_err(at("cuMemcpyHtoD"))
+        unsafe { result::memcpy_htod_sync(self.address, values) }.map_err(at("cuMemcpyHtoD"))?;
+        finish_default_stream()
     }
 
     /// Copies numbers out behind everything queued, and waits.

@@ -183,6 +183,8 @@ impl TensorRt {
             Err(error) => return Err(error),
         };
         self.scratch = scratch;
+        let warned = |warning| format!("{} of {}: {warning}", self.identity.flavour, network.name());
+        self.notices.extend(self.runtime.take_warnings().into_iter().map(warned));
         self.certificates.push(certificate);
         Ok(context)
     }

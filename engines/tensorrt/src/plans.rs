@@ -6,7 +6,7 @@ use std::time::Instant;
 use network::{Network, Precision, PrecisionSpec, Typing};
 use perception::EngineError;
 
-use crate::build::{Target, Watch, build_plan};
+use crate::build::{Progress, Target, Watch, build_plan};
 use crate::cache::{Cache, Certificate, Key, certificate};
 use crate::library::Library;
 
@@ -78,6 +78,25 @@ impl Plans {
     }
 
     fn build(
+        &self,
+        network: &Network,
+        key: Key,
+        reason: String,
+        watch: &Watch<'_>,
+    ) -> Result<Found, EngineError> {
+        let found = self.build_and_store(network, key, reason, watch);
+        // Asked once more: whoever wants no more after the builder's last step is heard before the next network.
+        match (watch(Progress::Ended), found) {
+            (false, Ok(found)) => {
+                let reason =
+                    format!("stopped; {} is built", self.cache.plan_path(&found.certificate.key).display());
+                Err(EngineError::Load { network: network.name().to_owned(), reason })
+            }
+            (_, found) => found,
+        }
+    }
+
+    fn build_and_store(
         &self,
         network: &Network,
         key: Key,

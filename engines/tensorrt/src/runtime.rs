@@ -56,6 +56,11 @@ impl Runtime {
     fn table(&self) -> &'static sys::Table {
         self.logger.library().table()
     }
+
+    /// What the library warned of since the last call of this, for example that a plan is of another GPU.
+    pub fn take_warnings(&self) -> Vec<String> {
+        self.logger.take_warnings()
+    }
 }
 
 fn bind(device: Option<&Arc<Device>>) -> Result<(), CudaError> {

@@ -1,8 +1,16 @@
 //! On a real GPU, by hand: `scripts/gpu-check.sh` runs these. They have never run so far.
 //!
-//! `PIXIO_GPU_FLAVOUR` is `tensorrt` (the default) or `tensorrt-rtx`, `PIXIO_GPU_BUNDLE` a bundle's folder.
+//! `PIXIO_GPU_FLAVOUR` is `tensorrt` (the default) or `tensorrt-rtx`, `PIXIO_GPU_BUNDLE` a bundle's folder. Those named
+//! `without_tensorrt` need no TensorRT: a stand-in for it alone, whose networks copy what they read, runs on the real driver.
 // A test may panic: that is how it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(unsafe_code)]
+// Without headers there is nothing to test; see tests/tensorrt.rs.
+#![cfg(pixio_tensorrt)]
+
+#[path = "standins/frames.rs"]
+mod frames;
+mod standins;
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +25,70 @@ const FRAMES: usize = 300;
 
 fn flavour() -> Flavour {
     std::env::var("PIXIO_GPU_FLAVOUR").map_or(Flavour::TensorRt, |name| name.parse().unwrap())
+}
+
+/// The engine on the real driver, with networks that copy.
+fn without_tensorrt(check: impl FnOnce(&mut TensorRt, &standins::StandIn)) {
+    let stand_in = standins::on_real_driver(Flavour::TensorRt);
+    let cache = tempfile::tempdir().unwrap();
+    let options = TensorRtOptions {
+        flavour: Flavour::TensorRt,
+        library: Some(stand_in.folder.clone()),
+        precision: Precision::Fp16,
+        kept: PrecisionSpec::default(),
+        model: "without TensorRT".to_owned(),
+        cache: Cache::new(cache.path()),
+        is_on_trial: false,
+    };
+    let mut engine = TensorRt::new(options).unwrap();
+    println!("RESULT {}", engine.identity().device);
+    check(&mut engine, &stand_in);
+    drop(engine);
+    assert_eq!(stand_in.live(), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU; scripts/gpu-check.sh runs it"]
+fn without_tensorrt_the_seam_holds() {
+    without_tensorrt(|engine, _| conformance::seam(engine));
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU; scripts/gpu-check.sh runs it"]
+fn without_tensorrt_pixels_equal_the_cpus() {
+    without_tensorrt(|engine, _| frames::pixels_equal_the_cpus(engine));
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU; scripts/gpu-check.sh runs it"]
+fn without_tensorrt_frames_go_through_graphs() {
+    without_tensorrt(|engine, _| frames::frames_go_through_graphs(engine));
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU; scripts/gpu-check.sh runs it"]
+fn without_tensorrt_a_wait_breaks_the_capture_alone() {
+    without_tensorrt(|engine, stand_in| {
+        frames::a_wait_breaks_the_capture_alone(engine, |name, value| stand_in.set(name, value));
+    });
+}
+
+/// From pixels in host memory to a head's numbers in host memory, where networks cost nothing.
+#[test]
+#[ignore = "needs an NVIDIA GPU; scripts/gpu-check.sh runs it"]
+fn without_tensorrt_frames_are_timed() {
+    without_tensorrt(|engine, _| {
+        let mut copying = frames::Copying::new(engine, [CAMERA; 2], Size { width: 256, height: 256 });
+        let times = (0..FRAMES as u32).map(|seed| copying.frame(engine, seed, 0, true)).collect();
+        println!("RESULT {CAMERA} rgb8 to 256x256 and back: {}", spread(times));
+    });
+}
+
+/// Median, 99th percentile and largest of some times.
+fn spread(mut times: Vec<Duration>) -> String {
+    times.sort();
+    let at = |share: f64| times[(share * (times.len() - 1) as f64) as usize].as_secs_f64() * 1e3;
+    format!("p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms", at(0.5), at(0.99), at(1.0))
 }
 
 fn engine(precision: Precision) -> TensorRt {
@@ -90,14 +162,6 @@ fn frames_are_captured_and_timed() {
             .iter()
             .any(|(name, is_graph)| name.starts_with("preprocess + backbone + ") && *is_graph);
         assert!(captured, "the frame is not one CUDA graph: {notices:?}");
-        times.sort();
-        let at = |share: f64| times[(share * (FRAMES - 1) as f64) as usize].as_secs_f64() * 1e3;
-        println!(
-            "RESULT {precision} {}: frame p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
-            sizes[0],
-            at(0.5),
-            at(0.99),
-            at(1.0)
-        );
+        println!("RESULT {precision} {}: frame {}", sizes[0], spread(times));
     }
 }

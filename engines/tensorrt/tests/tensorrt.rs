@@ -7,6 +7,8 @@
 
 #[path = "standins/checks.rs"]
 mod checks;
+#[path = "standins/frames.rs"]
+mod frames;
 mod standins;
 
 use network::Precision;
@@ -42,7 +44,8 @@ hold! {
     a_graph_holds_the_whole_frame(false) as a_graph_holds_the_whole_frame;
     a_graph_holds_the_whole_frame(true) as a_graph_reads_mapped_frames_on_an_integrated_gpu;
     networks_may_go_in_any_order;
-    preprocessing_equals_the_cpu;
+    frames_compute_what_the_host_expects;
+    threads_may_change;
     a_build_reports_its_progress_and_can_be_stopped;
     what_is_not_there_or_does_not_fit_is_refused;
     a_plan_that_does_not_load_is_built_anew;

@@ -11,6 +11,9 @@ use super::report::{Area, Check};
 /// The first TensorRT whose networks can be typed as a whole.
 const OLDEST_MAJOR: i32 = 10;
 
+/// The first driver that reads the PTX of the engine's kernels, ISA 8.5.
+const OLDEST_DRIVER: u32 = 555;
+
 /// The engine that must work; the others may be absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Wanted {
@@ -93,16 +96,22 @@ pub fn cuda(machine: &Machine, wanted: Wanted) -> Check {
             format!("{}: the driver's library libcuda.so.1 is not there", devices.join(", ")),
             "install the driver; in a container: docker run --gpus all with NVIDIA_DRIVER_CAPABILITIES=compute,utility",
         ),
-        (devices, Some(_)) => Check::ok(
-            Area::Cuda,
-            format!(
-                "{} device(s): {}; driver {}",
-                devices.len(),
-                devices.join(", "),
-                version.as_deref().unwrap_or("of unknown version")
-            ),
-        ),
+        (devices, Some(_)) => {
+            let driver = version.as_deref().unwrap_or("of unknown version");
+            let found = format!("{} device(s): {}; driver {driver}", devices.len(), devices.join(", "));
+            if version.as_deref().is_some_and(is_too_old) {
+                let found = format!("{found}: expected {OLDEST_DRIVER} or later (CUDA 12.5)");
+                return Check::lacking(needed, Area::Cuda, found, "update NVIDIA's driver");
+            }
+            Check::ok(Area::Cuda, found)
+        }
     }
+}
+
+/// Whether a driver does not read the kernels of the engine.
+fn is_too_old(driver: &str) -> bool {
+    let major = driver.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    major.is_some_and(|major| major < OLDEST_DRIVER)
 }
 
 /// The driver's version in the first line of /proc/driver/nvidia/version: the first word of numbers and points.
@@ -199,6 +208,10 @@ mod tests {
         "/proc/driver/nvidia/version",
         "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Thu Jan 23 2025\nGCC version: 13.3.0\n",
     );
+    const OLD: (&str, &str) = (
+        "/proc/driver/nvidia/version",
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 2024\n",
+    );
     const GPU: (&str, &str) = (
         "/proc/driver/nvidia/gpus/0000:01:00.0/information",
         "Model: \t\t NVIDIA GeForce RTX 4090\nIRQ:   \t\t 155\n",
@@ -219,6 +232,7 @@ mod tests {
             (&[], Status::Ok, Status::Fail, "no NVIDIA GPU"),
             (&[GPU, VERSION, DRIVER], Status::Ok, Status::Ok, "RTX 4090; driver 570.86.15"),
             (&[GPU, VERSION], Status::Warn, Status::Fail, "libcuda.so.1 is not there"),
+            (&[GPU, OLD, DRIVER], Status::Warn, Status::Fail, "driver 535.183.01: expected 555 or later"),
             (&[DRIVER], Status::Warn, Status::Fail, "the kernel shows no NVIDIA GPU"),
             (&JETSON, Status::Ok, Status::Ok, "AGX Orin Developer Kit (R36 (release), REVISION: 4.3)"),
         ];

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use calibration::{CameraModel, Distortion, Intrinsics, RectifyMap, Size};
-use network::bundle::random_model;
+use calibration::Size;
 use network::graph::{GraphBuilder, Op};
-use network::manifest::PreprocessingSpec;
-use network::{Architecture, Bundle, HeadKind, Network, Precision, PrecisionSpec, Weights};
-use perception::{Encoding, Engine, EngineError, ImageGeometry, ImageView, Pipeline, Preprocessing, Wanted};
+use network::{Network, Precision, PrecisionSpec, Weights};
+use perception::{Encoding, Engine, EngineError, ImageView, Pipeline, Wanted};
 use tensorrt::{Cache, Device, Flavour, Library, Progress, TensorRt, TensorRtOptions};
 
+use crate::frames::{self, NETWORK, bundle, download};
 use crate::standins::{StandIn, stand_in};
 
-const NETWORK: Size = Size { width: 64, height: 48 };
 const CAMERA: Size = Size { width: 81, height: 60 };
 
 pub fn options(flavour: Flavour, stand_in: &StandIn, cache: &tempfile::TempDir) -> TensorRtOptions {
@@ -39,19 +37,6 @@ pub fn relu(name: &str, shape: &[usize]) -> Network {
     let y = builder.node("relu", Op::Relu, &[x]).expect("relu");
     builder.output("y", y);
     Network::new(builder.finish(), Arc::new(Weights::default())).expect("network")
-}
-
-fn bundle(folder: &std::path::Path) -> Bundle {
-    let heads = [("depth".to_owned(), HeadKind::LinearDepth {})];
-    let architecture = Architecture::named("pixio-tiny16").expect("tiny");
-    let model = random_model(architecture, &heads, &[NETWORK], 1).expect("model");
-    model.write(&folder.join("bundle"), false, |_| ()).expect("bundle")
-}
-
-fn download(engine: &mut TensorRt, tensor: &<TensorRt as Engine>::Tensor) -> Vec<f32> {
-    let mut values = vec![f32::NAN; engine.shape(tensor).iter().product()];
-    engine.download(tensor, &mut values).expect("download");
-    values
 }
 
 /// Loads and runs one small network, then lets everything go.
@@ -85,9 +70,11 @@ pub fn calls_come_in_order(flavour: Flavour) {
     life(flavour, &stand_in, &cache).expect("life");
     let rtx = flavour == Flavour::TensorRtRtx;
     let started = stand_in.calls_of(&["cuInit", "cuDevice", "createInfer", "cuStreamCreate", "cuModuleLoad"]);
+    let attribute = "cuDeviceGetAttribute";
     let start =
-        ["cuInit", "cuDeviceGetCount", "cuDevicePrimaryCtxRetain", "createInferRuntime", "cuStreamCreate"];
-    assert_eq!(started[..5], start);
+        ["cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", attribute, attribute, attribute];
+    let then = ["cuDevicePrimaryCtxRetain", "createInferRuntime", "cuStreamCreate", "cuModuleLoadData"];
+    assert_eq!(started[..start.len() + then.len()], [&start[..], &then].concat());
     let built = stand_in.calls_of(&[
         "createInferBuilder",
         "createNetwork",
@@ -161,7 +148,9 @@ pub fn every_failure_is_an_error_and_leaks_nothing(flavour: Flavour) {
             (call, *count)
         })
         .collect();
-    assert!(steps.len() > 30, "{steps:?}");
+    assert!(steps.len() > 40, "{steps:?}");
+    // The last wait is that of a network that goes: there is nobody left to tell.
+    let last_wait = counts["cuStreamSynchronize"];
     let way_round =
         ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate", "isStreamCapturable"];
     for small_pointers in [0, 1] {
@@ -174,7 +163,7 @@ pub fn every_failure_is_an_error_and_leaks_nothing(flavour: Flavour) {
             let optional = way_round.contains(&call.as_str())
                 || (call == "cuGraphLaunch" && *nth == 1)
                 || (call == "enqueueV3" && *nth == 2)
-                || (call == "cuStreamSynchronize");
+                || (call == "cuStreamSynchronize" && *nth == last_wait);
             match outcome {
                 Ok(()) => assert!(optional, "{call} {nth} failed and nobody noticed"),
                 Err(error) => assert!(error.to_string().len() > 20, "{call} {nth}: {error}"),
@@ -213,7 +202,7 @@ pub fn a_graph_holds_the_whole_frame(flavour: Flavour, integrated: bool) {
     let (stand_in, cache, folder) = (stand_in(flavour), cache(), tempfile::tempdir().expect("folder"));
     stand_in.set("integrated", i32::from(integrated));
     let engine = TensorRt::new(options(flavour, &stand_in, &cache)).expect("engine");
-    let mut pipeline = Pipeline::new(engine, bundle(folder.path()), None).expect("pipeline");
+    let mut pipeline = Pipeline::new(engine, bundle(folder.path(), NETWORK), None).expect("pipeline");
     let mut view = pipeline.view(CAMERA, None).expect("view");
     let pixels: Vec<u8> = (0..3 * CAMERA.area()).map(|i| (i * 7 % 251) as u8).collect();
     let image = ImageView::new(&pixels, CAMERA, 3 * CAMERA.width, Encoding::Rgb8).expect("image");
@@ -265,97 +254,54 @@ pub fn networks_may_go_in_any_order(flavour: Flavour) {
     assert_eq!(stand_in.live(), [""; 0]);
 }
 
-/// The engine's own preprocessing, through its launches and the kernel's source, against the CPU's: equal, bit for bit.
-pub fn preprocessing_equals_the_cpu(flavour: Flavour) {
+/// What the engine enqueues, on a device that does everything as late as it may: against the numbers that the host expects.
+pub fn frames_compute_what_the_host_expects(flavour: Flavour) {
     let (stand_in, cache) = (stand_in(flavour), cache());
     for integrated in [0, 1] {
+        stand_in.set("copies", 1);
         stand_in.set("integrated", integrated);
         let mut engine = TensorRt::new(options(flavour, &stand_in, &cache)).expect("engine");
-        for (name, encoding) in Encoding::ALL {
-            for (camera, network, padding) in cases() {
-                for rectified in [false, true] {
-                    let compared = compare(&mut engine, encoding, [camera, network], padding, rectified);
-                    let case = format!(
-                        "{name} {camera} -> {network}, {padding} bytes of padding, rectified: {rectified}"
-                    );
-                    assert_eq!(compared, Ok(()), "{case}");
-                }
-            }
+        frames::pixels_equal_the_cpus(&mut engine);
+        frames::frames_go_through_graphs(&mut engine);
+        drop(engine);
+        let mut engine = TensorRt::new(options(flavour, &stand_in, &cache)).expect("engine");
+        frames::a_wait_breaks_the_capture_alone(&mut engine, |name, value| stand_in.set(name, value));
+        drop(engine);
+        assert_eq!(stand_in.live(), [""; 0]);
+    }
+}
+
+/// Made on one thread, run on another, dropped on a third: a thread without the device's context ends the process.
+pub fn threads_may_change(flavour: Flavour) {
+    let (stand_in, cache) = (stand_in(flavour), cache());
+    let options = options(flavour, &stand_in, &cache);
+    let made = std::thread::spawn(move || {
+        let mut engine = TensorRt::new(options).expect("engine");
+        let input = engine.allocate(&[4]).expect("input");
+        let network = engine.load(&relu("relu", &[4]), std::slice::from_ref(&input)).expect("load");
+        (engine, input, network)
+    });
+    let (mut engine, input, mut network) = made.join().expect("made");
+    let ran = std::thread::spawn(move || {
+        for value in [1.0, 2.0, 3.0] {
+            engine.upload(&[value; 4], &input).expect("upload");
+            engine.run(&mut network).expect("run");
+            let output = engine.outputs(&network)[0].clone();
+            download(&mut engine, &output);
         }
-    }
+        let image = vec![7; 3 * CAMERA.area()];
+        let image = ImageView::new(&image, CAMERA, 3 * CAMERA.width, Encoding::Rgb8).expect("image");
+        let pixels = engine.allocate(&[1, 3, NETWORK.height, NETWORK.width]).expect("pixels");
+        let geometry = perception::ImageGeometry::new(CAMERA, NETWORK).expect("geometry");
+        let spec = network::manifest::PreprocessingSpec::default();
+        let mut preprocessing = perception::Preprocessing::new(geometry, &spec);
+        engine.preprocess(&image, &mut preprocessing, &pixels).expect("preprocess");
+        (engine, network, pixels)
+    });
+    let (engine, network, pixels) = ran.join().expect("ran");
+    std::thread::spawn(move || drop((pixels, network))).join().expect("dropped");
+    std::thread::spawn(move || drop(engine)).join().expect("dropped");
     assert_eq!(stand_in.live(), [""; 0]);
-}
-
-/// Of a lens that leaves some of the rectified image unseen.
-fn rectify_map(raw: Size) -> Arc<RectifyMap> {
-    let f = 0.9 * raw.width as f64;
-    let intrinsics = Intrinsics { fx: f, fy: f, cx: 0.5 * raw.width as f64, cy: 0.47 * raw.height as f64 };
-    let pincushion = Distortion::PlumbBob([0.2, 0.1, 2e-3, -1e-3, 0.0]);
-    let camera = CameraModel::new(raw, intrinsics, pincushion).expect("camera");
-    let wider =
-        CameraModel::new(raw, Intrinsics { fx: 0.8 * f, fy: 0.8 * f, ..intrinsics }, Distortion::None);
-    let turn = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
-    let map = RectifyMap::new(&camera, turn, &wider.expect("rectified camera")).expect("map");
-    assert!(map.valid().any(|valid| valid) && map.valid().any(|valid| !valid));
-    Arc::new(map)
-}
-
-fn cases() -> Vec<(Size, Size, usize)> {
-    let size = |width, height| Size { width, height };
-    vec![
-        (size(64, 48), size(64, 48), 0),
-        (size(81, 61), size(64, 48), 5),
-        (size(320, 180), size(64, 48), 64),
-        (size(30, 22), size(64, 48), 2),
-        (size(99, 201), size(48, 32), 1),
-    ]
-}
-
-/// Random bytes as an image of an encoding, on both.
-fn compare(
-    engine: &mut TensorRt,
-    encoding: Encoding,
-    [camera, network]: [Size; 2],
-    padding: usize,
-    rectified: bool,
-) -> Result<(), String> {
-    let step = 4 * camera.width + padding;
-    let mut state = 0x2545_f491_u32;
-    let mut random = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        (state >> 11) as u8
-    };
-    let data: Vec<u8> = (0..4 * step * camera.height).map(|_| random()).collect();
-    // Some encodings have no odd sides.
-    let Ok(image) = ImageView::new(&data, camera, step, encoding) else { return Ok(()) };
-    let geometry = ImageGeometry::new(camera, network).map_err(|error| error.to_string())?;
-    let spec = PreprocessingSpec::default();
-    let mut preprocessing = match rectified {
-        false => Preprocessing::new(geometry, &spec),
-        true => Preprocessing::rectifying(geometry, &spec, rectify_map(camera))
-            .map_err(|error| error.to_string())?,
-    };
-    same_as_cpu(engine, &mut preprocessing, &image)
-}
-
-fn same_as_cpu(
-    engine: &mut TensorRt,
-    preprocessing: &mut Preprocessing,
-    image: &ImageView<'_>,
-) -> Result<(), String> {
-    let network = preprocessing.geometry().network();
-    let mut expected = vec![0.0; 3 * network.area()];
-    preprocessing.run(image, &mut expected).map_err(|error| error.to_string())?;
-    let tensor =
-        engine.allocate(&[1, 3, network.height, network.width]).map_err(|error| error.to_string())?;
-    engine.preprocess(image, preprocessing, &tensor).map_err(|error| error.to_string())?;
-    let actual = download(engine, &tensor);
-    match expected.iter().zip(&actual).position(|(a, b)| a.to_bits() != b.to_bits()) {
-        None => Ok(()),
-        Some(at) => Err(format!("value {at}: expected {}, got {}", expected[at], actual[at])),
-    }
 }
 
 pub fn a_build_reports_its_progress_and_can_be_stopped(flavour: Flavour) {
@@ -379,6 +325,20 @@ pub fn a_build_reports_its_progress_and_can_be_stopped(flavour: Flavour) {
     stand_in.reset();
     engine.load(&relu("relu", &[4]), std::slice::from_ref(&input)).expect("load");
     assert_eq!(stand_in.calls_of(&["createInferBuilder"]), [""; 0], "the cache had it");
+    stand_in.set("warns", 1);
+    engine.load(&relu("relu", &[4]), std::slice::from_ref(&input)).expect("load");
+    assert_eq!(engine.take_notices(), [format!("{flavour} of relu: stand-in: the plan is of another GPU")]);
+    stand_in.reset();
+
+    let enough = |_: &str, progress: Option<Progress<'_>>| progress != Some(Progress::Ended);
+    let mut satisfied =
+        TensorRt::watched(options(flavour, &stand_in, &cache), Box::new(enough)).expect("engine");
+    let fresh = satisfied.allocate(&[4]).expect("input");
+    let load = |engine: &mut TensorRt| engine.load(&relu("last", &[4]), std::slice::from_ref(&fresh));
+    let error = load(&mut satisfied).expect_err("stopped after the last step").to_string();
+    assert!(error.contains("stopped; ") && error.contains("last-"), "{error}");
+    load(&mut satisfied).expect("what was built is in the cache");
+    drop((satisfied, fresh));
 
     let stop = |_: &str, progress: Option<Progress<'_>>| !matches!(progress, Some(Progress::Step { .. }));
     let mut stopped = TensorRt::watched(options(flavour, &stand_in, &cache), Box::new(stop)).expect("engine");
@@ -404,6 +364,14 @@ pub fn what_is_not_there_or_does_not_fit_is_refused(flavour: Flavour) {
     stand_in.set("devices", 0);
     assert!(refused().contains("no GPU"), "{}", refused());
     assert_eq!(stand_in.calls_of(&["createInfer"]), [""; 0], "the library is not asked without a device");
+    stand_in.reset();
+    stand_in.set("driver", 12_020);
+    assert!(
+        refused().contains("expected a driver for CUDA 12.5 or later, got one for CUDA 12.2"),
+        "{}",
+        refused()
+    );
+    assert_eq!(stand_in.calls_of(&["createInfer"]), [""; 0]);
     stand_in.reset();
     let headers = flavour.headers().expect("headers");
     let other = 10_000 * (headers.major + 1);

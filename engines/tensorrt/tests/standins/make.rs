@@ -1,4 +1,6 @@
 //! Builds the stand-in for libcuda and TensorRT (`standin.cpp`) against the headers that the engine was built against.
+// Every user of this file takes one of the two.
+#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,11 +21,21 @@ const CLASSES: [&str; 7] = [
 
 /// Builds the stand-in in a folder, under every name that the engine looks for; the path of the file itself.
 pub fn stand_in(flavour: Flavour, folder: &Path) -> PathBuf {
+    // The loader knows a library by its soname: whoever asks for `libcuda.so` later gets this one.
+    make(flavour, folder, "libcuda.so", &["-Wl,-soname,libcuda.so"])
+}
+
+/// Builds the stand-in for TensorRT alone, whose networks copy their inputs on the machine's own GPU.
+pub fn on_real_driver(flavour: Flavour, folder: &Path) -> PathBuf {
+    make(flavour, folder, "libpixio_copies.so", &["-DPIXIO_ON_GPU=1", "-ldl"])
+}
+
+fn make(flavour: Flavour, folder: &Path, name: &str, arguments: &[&str]) -> PathBuf {
     let headers = headers(flavour);
     std::fs::create_dir_all(folder).expect("folder");
     std::fs::write(folder.join("generated.h"), generate(&headers)).expect("generated.h");
-    let file = folder.join("libcuda.so");
-    compile(flavour, &headers, folder, &file);
+    let file = folder.join(name);
+    compile(flavour, &headers, folder, &file, arguments);
     let major = flavour.headers().expect("headers").major;
     let names = match flavour {
         Flavour::TensorRt => [format!("libnvinfer.so.{major}"), format!("libnvonnxparser.so.{major}")],
@@ -31,10 +43,9 @@ pub fn stand_in(flavour: Flavour, folder: &Path) -> PathBuf {
             [format!("libtensorrt_rtx.so.{major}"), format!("libtensorrt_onnxparser_rtx.so.{major}")]
         }
     };
-    for name in names {
-        let link = folder.join(name);
+    for link in names.map(|link| folder.join(link)) {
         let _ = std::fs::remove_file(&link);
-        std::os::unix::fs::symlink("libcuda.so", link).expect("link");
+        std::os::unix::fs::symlink(name, link).expect("link");
     }
     file
 }
@@ -50,7 +61,7 @@ fn headers(flavour: Flavour) -> PathBuf {
     named.unwrap_or_else(|| PathBuf::from(system))
 }
 
-fn compile(flavour: Flavour, headers: &Path, folder: &Path, file: &Path) {
+fn compile(flavour: Flavour, headers: &Path, folder: &Path, file: &Path, arguments: &[&str]) {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned()));
     command.args([
@@ -63,11 +74,11 @@ fn compile(flavour: Flavour, headers: &Path, folder: &Path, file: &Path) {
         "-Wextra",
         "-Werror",
     ]);
-    command.args(["-ffp-contract=off", "-Wl,-soname,libcuda.so", "-DPIXIO_HOST=1"]);
+    command.args(["-ffp-contract=off", "-DPIXIO_HOST=1"]);
     command.arg(format!("-DPIXIO_RTX={}", u8::from(flavour == Flavour::TensorRtRtx)));
     command.arg("-isystem").arg(headers).arg("-idirafter").arg(here.join("shim/stub"));
     command.arg("-I").arg(folder).arg("-I").arg(here.join("kernels"));
-    command.arg(here.join("tests/standins/standin.cpp")).arg("-o").arg(file);
+    command.arg(here.join("tests/standins/standin.cpp")).arg("-o").arg(file).args(arguments);
     let output = command.output().expect("a C++ compiler");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -1,5 +1,8 @@
 //! The stand-in for libcuda and TensorRT, loaded where the engine loads them from.
 
+// Each test file takes a part.
+#![allow(dead_code)]
+
 mod make;
 
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -17,18 +20,33 @@ pub struct StandIn {
 
 /// The stand-in, with its books reset, for one test.
 pub fn stand_in(flavour: Flavour) -> MutexGuard<'static, StandIn> {
+    // The loader knows a loaded library by its name, so this is what cudarc gets for `libcuda.so`.
+    loaded(|| StandIn::load(&format!("standin-{flavour}"), |folder| make::stand_in(flavour, folder)))
+}
+
+/// The stand-in for TensorRT alone, for a real GPU; ready-made where `PIXIO_STANDIN` names its file.
+pub fn on_real_driver(flavour: Flavour) -> MutexGuard<'static, StandIn> {
+    let made = std::env::var_os("PIXIO_STANDIN").map(PathBuf::from);
+    let make = |folder: &Path| make::on_real_driver(flavour, folder);
+    let load = || StandIn::load(&format!("standin-on-real-driver-{flavour}"), make);
+    loaded(|| made.map_or_else(load, |file| StandIn::open(&file)))
+}
+
+fn loaded(load: impl FnOnce() -> StandIn) -> MutexGuard<'static, StandIn> {
     static LOADED: OnceLock<Mutex<StandIn>> = OnceLock::new();
-    let loaded = LOADED.get_or_init(|| Mutex::new(StandIn::load(flavour)));
+    let loaded = LOADED.get_or_init(|| Mutex::new(load()));
     let stand_in = loaded.lock().unwrap_or_else(PoisonError::into_inner);
     stand_in.call::<unsafe extern "C" fn()>("standin_reset", |function| unsafe { function() });
     stand_in
 }
 
 impl StandIn {
-    fn load(flavour: Flavour) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("standin-{flavour}"));
-        let file = make::stand_in(flavour, &folder);
-        // The loader knows a loaded library by its name, so this is what cudarc gets for `libcuda.so`.
+    fn load(name: &str, make: impl FnOnce(&Path) -> PathBuf) -> Self {
+        Self::open(&make(&Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)))
+    }
+
+    fn open(file: &Path) -> Self {
+        let folder = file.parent().expect("a folder").to_owned();
         let library = unsafe { libloading::Library::new(file) }.expect("the stand-in");
         Self { folder, library }
     }

@@ -8,17 +8,21 @@ use onnx::{OnnxOptions, OnnxRuntime};
 use perception::Either;
 use pixio_ros::perception::{EngineChoice, REFERENCE, Settings, run};
 use pixio_ros::rosout::Logger;
+use pixio_ros::spin::Stop;
 use tensorrt::{Cache, Flavour, TensorRt, TensorRtOptions};
 
 fn main() -> ExitCode {
-    pixio_ros::spin::main(&REFERENCE, |ros, stop| run(ros, |settings, logger| engine(settings, logger), stop))
+    pixio_ros::spin::main(&REFERENCE, |ros, stop| {
+        let asked = stop.clone();
+        run(ros, move |settings, logger| engine(settings, logger, &asked), stop)
+    })
 }
 
 /// The engine that the parameters choose.
-fn engine(settings: &Settings, logger: &Logger) -> Result<Either<OnnxRuntime, TensorRt>> {
+fn engine(settings: &Settings, logger: &Logger, stop: &Stop) -> Result<Either<OnnxRuntime, TensorRt>> {
     match settings.engine {
         EngineChoice::Onnx => on_cpu(settings).map(Either::First),
-        EngineChoice::TensorRt(flavour) => on_gpu(flavour, settings, logger).map(Either::Second),
+        EngineChoice::TensorRt(flavour) => on_gpu(flavour, settings, logger, stop).map(Either::Second),
     }
 }
 
@@ -28,7 +32,7 @@ fn on_cpu(settings: &Settings) -> Result<OnnxRuntime> {
     engine.context("cannot start the engine")
 }
 
-fn on_gpu(flavour: Flavour, settings: &Settings, logger: &Logger) -> Result<TensorRt> {
+fn on_gpu(flavour: Flavour, settings: &Settings, logger: &Logger, stop: &Stop) -> Result<TensorRt> {
     let bundle = Bundle::open(&settings.bundle)?;
     let cache = settings.engine_cache.clone().map_or_else(Cache::of_user, |folder| Ok(Cache::new(folder)))?;
     let options = TensorRtOptions {
@@ -40,12 +44,12 @@ fn on_gpu(flavour: Flavour, settings: &Settings, logger: &Logger) -> Result<Tens
         cache,
         is_on_trial: false,
     };
-    let logger = logger.clone();
+    let (logger, stop) = (logger.clone(), stop.clone());
     let watch = move |told: &str, progress: Option<tensorrt::Progress<'_>>| {
         if progress.is_none() {
             logger.info(format!("{told}; this takes minutes, `pixio build` does it beforehand"));
         }
-        true
+        !stop.is_set()
     };
     TensorRt::watched(options, Box::new(watch)).context("cannot start the engine")
 }

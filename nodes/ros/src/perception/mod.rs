@@ -44,6 +44,9 @@ use statistics::Statistics;
 /// How often jumps of ROS time are logged.
 const LOG_PERIOD: Duration = Duration::from_secs(5);
 
+/// How long a build of engines may take to hear that the node stops.
+const BUILD_STEP: Duration = Duration::from_secs(1);
+
 /// Runs the node until `stop`; `make_engine` makes the engine of a configuration, on a thread of its own, and may tell of it.
 ///
 /// # Errors
@@ -280,8 +283,13 @@ where
         self.deactivate();
         self.worker = None;
         ros.logger.info("stopped");
-        if self.loading.is_some() {
-            // Loading cannot be interrupted; ending without clean-up takes nothing from anyone.
+        if let Some(loading) = &self.loading {
+            // A build of engines stops between two of its steps, and takes its files with it. What else loads cannot be
+            // interrupted; ending without clean-up takes nothing from anyone.
+            let patience = Instant::now() + BUILD_STEP;
+            while !loading.is_finished() && Instant::now() < patience {
+                thread::sleep(BUILD_STEP / 50);
+            }
             signal_hook::low_level::exit(0);
         }
     }
