@@ -45,7 +45,7 @@ use statistics::Statistics;
 const LOG_PERIOD: Duration = Duration::from_secs(5);
 
 /// How long a build of engines may take to hear that the node stops.
-const BUILD_STEP: Duration = Duration::from_secs(1);
+const BUILD_STEP: Duration = Duration::from_secs(5);
 
 /// Runs the node until `stop`; `make_engine` makes the engine of a configuration, on a thread of its own, and may tell of it.
 ///
@@ -288,7 +288,7 @@ where
             // interrupted; ending without clean-up takes nothing from anyone.
             let patience = Instant::now() + BUILD_STEP;
             while !loading.is_finished() && Instant::now() < patience {
-                thread::sleep(BUILD_STEP / 50);
+                thread::sleep(BUILD_STEP / 100);
             }
             signal_hook::low_level::exit(0);
         }
