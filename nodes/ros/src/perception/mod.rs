@@ -44,8 +44,8 @@ use statistics::Statistics;
 /// How often jumps of ROS time are logged.
 const LOG_PERIOD: Duration = Duration::from_secs(5);
 
-/// How long a build of engines may take to hear that the node stops.
-const BUILD_STEP: Duration = Duration::from_secs(5);
+/// How long a build of engines may take to hear that the node stops; `ros2 launch` asks again after 5 s.
+const BUILD_STEP: Duration = Duration::from_secs(4);
 
 /// Runs the node until `stop`; `make_engine` makes the engine of a configuration, on a thread of its own, and may tell of it.
 ///
@@ -84,6 +84,7 @@ where
         acting,
         make_engine,
         loading: None,
+        builds: false,
         about: None,
         jumps_logged: Throttle::new(LOG_PERIOD),
         last_jump: None,
@@ -116,6 +117,8 @@ struct Perception<E: Engine, F> {
     acting: Acting,
     make_engine: Arc<F>,
     loading: Option<JoinHandle<Result<Loaded<E>>>>,
+    /// Whether what is loading may be building engines.
+    builds: bool,
     about: Option<About>,
     jumps_logged: Throttle,
     last_jump: Option<Instant>,
@@ -220,6 +223,7 @@ where
                 return;
             }
         };
+        self.builds = settings.engine != EngineChoice::Onnx;
         let (make_engine, logger) = (self.make_engine.clone(), ros.logger.clone());
         self.loading = Some(thread::spawn(move || {
             let mut settings = settings;
@@ -286,7 +290,7 @@ where
         if let Some(loading) = &self.loading {
             // A build of engines stops between two of its steps, and takes its files with it. What else loads cannot be
             // interrupted; ending without clean-up takes nothing from anyone.
-            let patience = Instant::now() + BUILD_STEP;
+            let patience = Instant::now() + if self.builds { BUILD_STEP } else { Duration::ZERO };
             while !loading.is_finished() && Instant::now() < patience {
                 thread::sleep(BUILD_STEP / 100);
             }
