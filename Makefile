@@ -9,6 +9,7 @@ demo-robot: EPISODES ?= 5
 demo-record: SCENE ?= drawer-open-v3
 demo-record: EPISODES ?= 25
 TRIES ?= 5
+BENCHES ?=
 
 # A shell with ROS (the one that is sourced, or the underlay) and ONNX Runtime.
 ENVIRONMENT = source .pixio/setup.bash
@@ -53,10 +54,8 @@ reference: setup ## write docs/reference.md from what the nodes declare
 referees: setup ## checks against heavy third parties (PyTorch, transformers, MuJoCo, TensorRT-RTX); by hand
 	$(ENVIRONMENT); $(NODES); tests/referees/run.sh
 
-bench: setup ## measurements side by side: recording against rclpy and mcap; by hand, on a quiet machine
-	$(ENVIRONMENT); $(NODES); source scripts/isolated.bash; \
-	  export PIXIO_BIN=$$(realpath $(TARGET)); export FASTRTPS_DEFAULT_PROFILES_FILE=$$PWD/launch/fastdds.xml; \
-	  python tests/bench/record.py
+bench: setup ## measurements side by side with PyTorch, OpenVINO, rclpy (BENCHES="engines soak"); by hand, on a quiet machine
+	$(ENVIRONMENT); $(NODES); tests/bench/run.sh $(BENCHES)
 
 clean: ## remove what was built here
 	rm -rf target out .pixio

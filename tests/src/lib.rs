@@ -8,5 +8,5 @@ use onnx::{OnnxOptions, OnnxRuntime};
 /// The reference engine. The environment names its library (`make unit` sets it); without it the test fails and says so.
 pub fn onnx_runtime() -> OnnxRuntime {
     let library = onnx::library(None).unwrap_or_else(|error| panic!("{error}"));
-    OnnxRuntime::new(OnnxOptions { library, threads: 2 }).unwrap_or_else(|error| panic!("{error}"))
+    OnnxRuntime::new(OnnxOptions::new(library, 2)).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -26,17 +26,29 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "robot",
             "tensorrt",
             "training",
+            "wire",
         ],
     ),
     (
         "pixio_ros",
-        &["calibration", "control", "network", "onnx", "perception", "recording", "robot", "tensorrt"],
+        &[
+            "calibration",
+            "control",
+            "network",
+            "onnx",
+            "perception",
+            "recording",
+            "robot",
+            "tensorrt",
+            "wire",
+        ],
     ),
     ("recording", &["calibration", "perception"]),
     ("tensorrt", &["calibration", "network", "perception"]),
     ("robot", &["calibration"]),
     ("tests", &["network", "onnx", "perception"]),
     ("training", &["calibration", "network"]),
+    ("wire", &["calibration", "perception"]),
 ];
 
 /// Outside crates that may appear, directly or not, only below the crates named.

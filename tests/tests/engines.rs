@@ -36,7 +36,7 @@ fn either_of_two_engines_behaves() {
 fn a_second_library_in_one_process_is_refused() {
     let _first = onnx_runtime();
     let other = tempfile::NamedTempFile::new().unwrap();
-    let options = onnx::OnnxOptions { library: other.path().to_owned(), threads: 1 };
+    let options = onnx::OnnxOptions::new(other.path().to_owned(), 1);
     let refused = onnx::OnnxRuntime::new(options).unwrap_err().to_string();
     assert!(
         refused.contains("has loaded") && refused.contains(&other.path().display().to_string()),

@@ -1,5 +1,6 @@
-//! `pixio`: import, inspect, export, build, verify and run a Pixio model bundle; train it; calibrate cameras; look after recordings.
+//! `pixio`: import, inspect, export, build, verify, run and measure a Pixio model bundle; train it; calibrate cameras; look after recordings.
 
+mod bench;
 mod build;
 mod calibrate;
 mod camera_file;
@@ -36,6 +37,7 @@ enum Command {
     Build(build::Arguments),
     Verify(verify::Arguments),
     Infer(infer::Arguments),
+    Bench(bench::Arguments),
     Calibrate(calibrate::Arguments),
     Doctor(doctor::Arguments),
     Dataset(dataset::Arguments),
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Build(arguments) => build::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Infer(arguments) => infer::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Dataset(arguments) => dataset::run(&arguments),

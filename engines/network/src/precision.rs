@@ -137,9 +137,8 @@ impl Typing {
 }
 
 fn fp16(graph: &Graph, spec: &PrecisionSpec) -> Vec<Number> {
-    let producers: HashMap<ValueId, usize> =
-        graph.nodes().iter().enumerate().map(|(index, node)| (node.result, index)).collect();
-    let last = last_sums(graph, &producers);
+    let producers = producers(graph);
+    let last = last_sums(graph);
     let mut numbers: Vec<Number> = Vec::with_capacity(graph.nodes().len());
     for (index, node) in graph.nodes().iter().enumerate() {
         let moved = || node.operands.iter().find_map(|value| producers.get(value)).map(|at| numbers[*at]);
@@ -173,8 +172,14 @@ fn sums(op: &Op) -> bool {
     matches!(op, Op::MatMul | Op::Linear | Op::LayerNorm { .. } | Op::Conv { .. } | Op::ConvTranspose { .. })
 }
 
+/// Which node makes each value.
+fn producers(graph: &Graph) -> HashMap<ValueId, usize> {
+    graph.nodes().iter().enumerate().map(|(index, node)| (node.result, index)).collect()
+}
+
 /// Marks, back from every output, the last operation that sums and all that follow it.
-fn last_sums(graph: &Graph, producers: &HashMap<ValueId, usize>) -> Vec<bool> {
+pub(crate) fn last_sums(graph: &Graph) -> Vec<bool> {
+    let producers = producers(graph);
     let mut marked = vec![false; graph.nodes().len()];
     let mut queue: Vec<ValueId> = graph.outputs().iter().map(|(_, value)| *value).collect();
     while let Some(value) = queue.pop() {

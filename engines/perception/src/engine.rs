@@ -14,7 +14,7 @@ pub struct EngineIdentity {
     pub version: String,
     /// The device, for example the processor's or the GPU's name.
     pub device: String,
-    /// Arithmetic of the networks: `fp32` or `fp16`.
+    /// Arithmetic of the networks: `fp32`, `fp16` or `int8`.
     pub precision: String,
 }
 

@@ -8,7 +8,7 @@ use network::{Bundle, HeadSpec, Manifest, Network, Task};
 use crate::depth::DepthRange;
 use crate::engine::{Engine, EngineError};
 use crate::labels::LabelMap;
-use crate::pipeline::{PipelineError, Wanted};
+use crate::pipeline::{Clock, HeadTimings, PipelineError, Wanted};
 use crate::point_head::{HeadPoints, Raw};
 use crate::policy::{Observation, Policy, PolicyError, PolicyMemory};
 
@@ -160,19 +160,21 @@ impl<E: Engine> Networks<E> {
         })
     }
 
-    /// Runs the heads with an output per pixel.
-    pub fn run(&mut self, engine: &mut E, plan: Plan) -> Result<(), EngineError> {
+    /// Runs the heads with an output per pixel; how long each took.
+    pub fn run(&mut self, engine: &mut E, plan: Plan) -> Result<HeadTimings, EngineError> {
+        let (mut timings, mut clock) = (HeadTimings::default(), Clock::start());
         let heads = [
-            (plan.depth, &mut self.depth),
-            (plan.points, &mut self.points),
-            (plan.segmentation, &mut self.segmentation),
+            (plan.depth, &mut self.depth, &mut timings.depth),
+            (plan.points, &mut self.points, &mut timings.points),
+            (plan.segmentation, &mut self.segmentation, &mut timings.segmentation),
         ];
-        for (runs, network) in heads {
+        for (runs, network, took) in heads {
             if let Some(network) = network.as_mut().filter(|_| runs) {
                 engine.run(network)?;
+                *took = clock.lap();
             }
         }
-        Ok(())
+        Ok(timings)
     }
 
     /// Copies the depth head's numbers out.

@@ -36,7 +36,7 @@ pub use geometry::{GeometryError, ImageGeometry};
 pub use heads::HeadNames;
 pub use image::{Encoding, ImageError, ImageView};
 pub use labels::LabelMap;
-pub use pipeline::{Outputs, Pipeline, PipelineError, Timings, Wanted};
+pub use pipeline::{HeadTimings, Outputs, Pipeline, PipelineError, Timings, Wanted};
 pub use point_head::{HeadPoints, ImpliedIntrinsics};
 pub use points::PointMap;
 pub use policy::{Observation, Policy, PolicyError};

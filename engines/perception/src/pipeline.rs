@@ -99,7 +99,8 @@ impl Wanted {
     }
 }
 
-/// How long the stages of one frame took.
+/// How long the stages of one frame took. An engine with a queue (a GPU's) takes note of the networks only, and computes when
+/// results are copied out: there all of it is in [`Timings::decode`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
     /// Colour order, resize, crop, normalisation.
@@ -107,7 +108,7 @@ pub struct Timings {
     /// The encoder.
     pub backbone: Duration,
     /// The heads that were wanted.
-    pub heads: Duration,
+    pub heads: HeadTimings,
     /// Copying results out and marking what is not valid.
     pub decode: Duration,
 }
@@ -115,7 +116,27 @@ pub struct Timings {
 impl Timings {
     /// The whole frame.
     pub fn total(&self) -> Duration {
-        self.preprocess + self.backbone + self.heads + self.decode
+        self.preprocess + self.backbone + self.heads.total() + self.decode
+    }
+}
+
+/// How long the heads of one frame took; zero where one did not run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeadTimings {
+    /// The head for depth.
+    pub depth: Duration,
+    /// The head for point maps.
+    pub points: Duration,
+    /// The head for segments.
+    pub segmentation: Duration,
+    /// The policy, with its state going in and its actions coming out.
+    pub policy: Duration,
+}
+
+impl HeadTimings {
+    /// All heads.
+    pub fn total(&self) -> Duration {
+        self.depth + self.points + self.segmentation + self.policy
     }
 }
 
@@ -328,14 +349,15 @@ impl<E: Engine> Pipeline<E> {
         }
         let backbone = clock.lap();
 
-        networks.run(&mut self.engine, plan)?;
+        let mut heads = networks.run(&mut self.engine, plan)?;
+        clock.lap();
         let policy = match (&self.heads.policy, view.heads.policy.as_mut(), observation) {
             (Some((_, policy)), Some(memory), Some(observation)) => {
                 Some(networks.act(&mut self.engine, policy, memory, observation)?)
             }
             _ => None,
         };
-        let heads = clock.lap();
+        heads.policy = clock.lap();
 
         if wanted.features {
             for (tokens, map) in self.engine.outputs(&networks.backbone).iter().zip(&mut view.features) {
@@ -405,14 +427,14 @@ fn outputs(
 }
 
 /// Measures one stage after another.
-struct Clock(Instant);
+pub(crate) struct Clock(Instant);
 
 impl Clock {
-    fn start() -> Self {
+    pub fn start() -> Self {
         Self(Instant::now())
     }
 
-    fn lap(&mut self) -> Duration {
+    pub fn lap(&mut self) -> Duration {
         let now = Instant::now();
         now - std::mem::replace(&mut self.0, now)
     }

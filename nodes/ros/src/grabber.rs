@@ -278,7 +278,7 @@ fn subscribe(ros: &mut RosNode) -> Result<Newest> {
 }
 
 fn save(message: &Image, folder: &Path) -> Result<PathBuf> {
-    let view = convert::image(&message.into())?;
+    let view = convert::image(&convert::image_view(message))?;
     let size = view.size();
     let mut rgb = vec![0; 3 * size.area()];
     view.write_rgb(&mut rgb);

@@ -135,7 +135,7 @@ impl Heard {
         self.frame(&image.header);
         self.size = Some(Size { width: image.width as usize, height: image.height as usize });
         self.form = format!("{}x{} {}", image.width, image.height, image.encoding);
-        self.refused = convert::image(&image.into()).err().map(|error| error.to_string());
+        self.refused = convert::image(&convert::image_view(image)).err().map(|error| error.to_string());
     }
 
     fn compressed(&mut self, image: &CompressedImage) {

@@ -111,7 +111,7 @@ impl Arguments {
     /// Starts ONNX Runtime: its version and device, or why it does not start.
     fn started(&self) -> Result<String, String> {
         let library = onnx::library(self.onnxruntime.as_deref()).map_err(|error| error.to_string())?;
-        let options = OnnxOptions { library, threads: 1 };
+        let options = OnnxOptions::new(library, 1);
         let engine = OnnxRuntime::new(options).map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
         let identity = engine.identity();
         Ok(format!("{} on {}", identity.version, identity.device))

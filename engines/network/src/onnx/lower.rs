@@ -1,23 +1,33 @@
 //! From a graph's operations to ONNX nodes of opset 18.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use super::initializer_name;
 use super::schema::{self, Attribute, Model, Node, OperatorSet, Tensor, Value};
+use super::{initializer_name, int8};
 use crate::graph::{self, Graph, Network, Op, ValueId};
 use crate::precision::{Number, Typing};
 
 /// Both TensorRT 10 and ONNX Runtime read it; LayerNormalization came with 17.
 const OPSET: i64 = 18;
 
+/// ONNX Runtime's own operators, and their version.
+const CONTRIB: (&str, i64) = ("com.microsoft", 1);
+
 /// The IR version that came with ONNX 1.13, as opset 18 did.
 const IR_VERSION: i64 = 8;
 
-/// The whole model around initializers for the graph's constants.
-pub(super) fn model(network: &Network, typing: &Typing, initializers: Vec<Tensor>) -> Model {
+/// The whole model around initializers for the graph's constants; the nodes of `in_int8` take their products in 8 bits.
+pub(super) fn model(
+    network: &Network,
+    typing: &Typing,
+    initializers: Vec<Tensor>,
+    in_int8: &BTreeSet<usize>,
+) -> Model {
     let graph = network.graph();
     let mut lowering = Lowering::new(graph, typing, initializers);
-    graph.nodes().iter().zip(typing.numbers()).for_each(|(node, number)| lowering.lower(node, *number));
+    for (index, (node, number)) in graph.nodes().iter().zip(typing.numbers()).enumerate() {
+        if in_int8.contains(&index) { lowering.linear_in_int8(node) } else { lowering.lower(node, *number) }
+    }
     lowering.deliver();
     let port = |port: &graph::Port| schema::value_info(&port.name, &port.shape);
     let graph = schema::Graph {
@@ -32,8 +42,14 @@ pub(super) fn model(network: &Network, typing: &Typing, initializers: Vec<Tensor
         producer_name: "pixio".to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
         graph: Some(graph),
-        opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
+        opset_import: operators(!in_int8.is_empty()),
     }
+}
+
+/// The sets of operators that a file uses.
+fn operators(contrib: bool) -> Vec<OperatorSet> {
+    let sets = [("", OPSET)].into_iter().chain(contrib.then_some(CONTRIB));
+    sets.map(|(domain, version)| OperatorSet { domain: domain.to_owned(), version }).collect()
 }
 
 struct Lowering<'g> {
@@ -132,7 +148,24 @@ impl<'g> Lowering<'g> {
     ) {
         let attribute = attributes.into_iter().map(Attribute::from).collect();
         let (name, op_type) = (name.to_owned(), op_type.to_owned());
-        self.nodes.push(Node { input, output: vec![output], name, op_type, attribute });
+        self.nodes.push(Node {
+            input,
+            output: vec![output],
+            name,
+            op_type,
+            attribute,
+            domain: String::new(),
+        });
+    }
+
+    /// A linear layer whose weight is there as integers, see [`int8`].
+    fn linear_in_int8(&mut self, node: &graph::Node) {
+        let [x, weight, bias] = [0, 1, 2].map(|at| self.operand(node.operands[at], Number::Fp32));
+        let input = [vec![x], int8::names(&weight).into(), vec![bias]].concat();
+        self.push(&node.name, "DynamicQuantizeMatMul", input, self.name(node.result), vec![]);
+        if let Some(pushed) = self.nodes.last_mut() {
+            pushed.domain = CONTRIB.0.to_owned();
+        }
     }
 
     /// `x * (1 + erf(x / sqrt 2)) * 0.5`, the form that both ONNX Runtime and TensorRT fuse.

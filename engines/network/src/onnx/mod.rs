@@ -1,5 +1,6 @@
 //! A network as an ONNX file: clean graph, static shapes, opset 18, typed.
 
+mod int8;
 mod lower;
 mod schema;
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
+pub use self::int8::WeightBits;
 use self::schema::Tensor;
 use crate::WeightsError;
 use crate::graph::{Constant, Network, ValueId};
@@ -75,12 +77,36 @@ pub fn encode(network: &Network) -> Result<Vec<u8>, OnnxError> {
 }
 
 fn encode_typed(network: &Network, typing: &Typing) -> Result<Vec<u8>, OnnxError> {
+    let whole = BTreeSet::new();
+    let initializers = embedded(network, typing, &whole)?;
+    Ok(lower::model(network, typing, initializers, &whole).encode_to_vec())
+}
+
+/// As [`encode`], with the products of linear layers in 8 bits, but for the last before each output: for ONNX Runtime only, whose own
+/// operator it uses.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_int8(network: &Network, bits: WeightBits) -> Result<Vec<u8>, OnnxError> {
+    int8::check_size(network, MAX_EMBEDDED_BYTES)?;
+    let (typing, graph) = (fp32(network), network.graph());
+    let chosen = int8::chosen(graph);
+    let mut initializers = embedded(network, &typing, &chosen)?;
+    let weights: BTreeSet<_> = chosen.iter().map(|index| graph.nodes()[*index].operands[1]).collect();
+    for weight in graph.constants().iter().filter(|constant| weights.contains(&constant.value)) {
+        initializers.extend(int8::tensors(network, weight, bits)?);
+    }
+    Ok(lower::model(network, &typing, initializers, &chosen).encode_to_vec())
+}
+
+/// Initializers with their numbers, of all that nodes take but for the weights that `in_int8` has in 8 bits.
+fn embedded(network: &Network, typing: &Typing, in_int8: &BTreeSet<usize>) -> Result<Vec<Tensor>, OnnxError> {
     let mut initializers = Vec::new();
-    for (constant, number) in used_constants(network, typing) {
+    for (constant, number) in used_constants(network, typing, in_int8) {
         let raw_data = Some(numbers(network, constant, number)?);
         initializers.push(Tensor { raw_data, ..initializer(network, constant, number) });
     }
-    Ok(lower::model(network, typing, initializers).encode_to_vec())
+    Ok(initializers)
 }
 
 fn fp32(network: &Network) -> Typing {
@@ -120,7 +146,8 @@ pub fn write_typed(
     let mut data = BufWriter::new(File::create(&data_path).map_err(io(&data_path))?);
     let mut end = 0_u64;
     let mut initializers = Vec::new();
-    for (constant, number) in used_constants(network, typing) {
+    let whole = BTreeSet::new();
+    for (constant, number) in used_constants(network, typing, &whole) {
         let offset = end.next_multiple_of(ALIGNMENT);
         let raw = numbers(network, constant, number)?;
         data.write_all(&vec![0; (offset - end) as usize]).map_err(io(&data_path))?;
@@ -131,17 +158,24 @@ pub fn write_typed(
         initializers.push(schema::external(tensor, &data_name, offset, length));
     }
     data.flush().map_err(io(&data_path))?;
-    std::fs::write(path, lower::model(network, typing, initializers).encode_to_vec()).map_err(io(path))?;
+    let model = lower::model(network, typing, initializers, &whole);
+    std::fs::write(path, model.encode_to_vec()).map_err(io(path))?;
     Ok(vec![path.to_owned(), data_path])
 }
 
-/// Every constant in every format in which an operation takes it, in the graph's order.
-fn used_constants<'n>(network: &'n Network, typing: &Typing) -> Vec<(&'n Constant, Number)> {
+/// Every constant in every format in which an operation takes it, in the graph's order; not the weights of `in_int8`.
+fn used_constants<'n>(
+    network: &'n Network,
+    typing: &Typing,
+    in_int8: &BTreeSet<usize>,
+) -> Vec<(&'n Constant, Number)> {
     let graph = network.graph();
     let mut formats: HashMap<ValueId, BTreeSet<Number>> = HashMap::new();
-    for (node, number) in graph.nodes().iter().zip(typing.numbers()) {
-        for value in &node.operands {
-            formats.entry(*value).or_default().insert(*number);
+    for (index, (node, number)) in graph.nodes().iter().zip(typing.numbers()).enumerate() {
+        for (place, value) in node.operands.iter().enumerate() {
+            if place != 1 || !in_int8.contains(&index) {
+                formats.entry(*value).or_default().insert(*number);
+            }
         }
     }
     let uses = |constant: &'n Constant| {

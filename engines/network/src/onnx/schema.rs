@@ -4,6 +4,8 @@ use crate::precision::Number;
 
 /// `TensorProto.DataType.FLOAT`
 const FLOAT: i32 = 1;
+/// `TensorProto.DataType.INT8`
+const INT8: i32 = 3;
 /// `TensorProto.DataType.INT64`
 const INT64: i32 = 7;
 /// `TensorProto.DataType.FLOAT16`
@@ -63,6 +65,8 @@ pub(super) struct Node {
     pub op_type: String,
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<Attribute>,
+    #[prost(string, tag = "7")]
+    pub domain: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -166,6 +170,12 @@ pub(super) fn external(tensor: Tensor, file: &str, offset: u64, length: u64) -> 
         entry("length", length.to_string()),
     ];
     Tensor { external_data, data_location: EXTERNAL, ..tensor }
+}
+
+/// Integers of 8 bits.
+pub(super) fn int8(name: &str, shape: &[usize], bytes: Vec<u8>) -> Tensor {
+    let (name, raw_data) = (name.to_owned(), Some(bytes));
+    Tensor { dims: dims(shape), data_type: INT8, name, raw_data, ..Tensor::default() }
 }
 
 /// A vector of integers, for shapes and axes.

@@ -28,7 +28,7 @@ fn engine(settings: &Settings, logger: &Logger, stop: &Stop) -> Result<Either<On
 
 fn on_cpu(settings: &Settings) -> Result<OnnxRuntime> {
     let library = onnx::library(settings.onnxruntime.as_deref())?;
-    let engine = OnnxRuntime::new(OnnxOptions { library, threads: settings.threads });
+    let engine = OnnxRuntime::new(OnnxOptions { library, threads: settings.threads, int8: settings.int8 });
     engine.context("cannot start the engine")
 }
 

@@ -20,7 +20,7 @@ use super::acting::{Acting, ros_time};
 use super::inputs::{FrameIn, Message};
 use super::load::Loaded;
 use super::moment::Moments;
-use super::outputs::{Asked, Outputs, Results, Spare};
+use super::outputs::{Asked, Outputs, Results, Spare, Spent};
 use super::scale::{self, Reference, Told};
 use super::settings::Settings;
 use super::setup::{Cameras, Frames, Setup};
@@ -291,6 +291,9 @@ fn compute<E: Engine>(
     let geometry = *setup.view.geometry();
     let outputs = pipeline.run_observed(&mut setup.view, image, wanted, observation);
     let outputs = outputs.map_err(|error| broken(&error))?;
+    let timings = outputs.timings;
+    let networks = timings.backbone + timings.heads.total();
+    into.spent = Some(Spent { received: frame.received, networks });
     let size = setup.camera.size();
     let mask = body.filter(|_| wanted.depth || wanted.points).map(|body| mask(body, &setup.camera, frame));
     let mask = mask.transpose()?;

@@ -98,6 +98,8 @@ pub struct FrameIn {
     pub references: Recent<Image>,
     /// When it came.
     pub moment: Moment,
+    /// The same by the steady clock.
+    pub received: Instant,
 }
 
 /// The newest message of a topic of a camera.
@@ -282,6 +284,7 @@ impl Input {
         let (mut back, mut unread) = (Throttle::new(LOG_PERIOD), Throttle::new(LOG_PERIOD));
         let mut frame_id: Arc<str> = "".into();
         move |bytes: Vec<u8>| {
+            let received = Instant::now();
             let picture = match Picture::new(bytes, compressed, &mut frame_id) {
                 Ok(picture) => picture,
                 Err(error) => {
@@ -299,7 +302,8 @@ impl Input {
             }
             let info = newest(&infos);
             let (topic, info_topic, references) = (topic.clone(), info_topic.clone(), references.clone());
-            let frame = FrameIn { picture, info, topic, info_topic, references, moment: moments.now() };
+            let moment = moments.now();
+            let frame = FrameIn { picture, info, topic, info_topic, references, moment, received };
             if frames.put(index, frame).is_some() {
                 statistics.replaced();
             }

@@ -1,6 +1,7 @@
 //! Publishers of one camera's results.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use perception::{Stamp, Wanted};
@@ -21,12 +22,22 @@ use crate::rosout::Logger;
 const IMAGE: &str = "sensor_msgs/msg/Image";
 const CLOUD: &str = "sensor_msgs/msg/PointCloud2";
 
+/// Where the time of a frame went.
+#[derive(Clone, Copy, Debug)]
+pub struct Spent {
+    /// When its bytes came.
+    pub received: Instant,
+    /// How long encoder and heads ran.
+    pub networks: Duration,
+}
+
 /// The messages of one frame, serialised where they are large; those that nobody subscribed to are empty.
 #[derive(Debug, Default)]
 pub struct Results {
     /// When its frame came.
     pub moment: Moment,
     pub stamp: Stamp,
+    pub spent: Option<Spent>,
     pub depth: Written,
     pub camera_info: Option<CameraInfo>,
     pub color: Written,
@@ -234,7 +245,10 @@ impl Publishing {
                 continue;
             }
             match self.outputs[camera].publish(&results) {
-                Ok(()) => self.statistics[camera].published(results.stamp, self.clock.nanoseconds()),
+                Ok(()) => {
+                    self.statistics[camera].published(results.stamp, self.clock.nanoseconds());
+                    results.spent.iter().for_each(|spent| self.statistics[camera].spent(*spent));
+                }
                 Err(error) => self.logger.error(format!("cannot publish: {error}")),
             }
             self.spare.give(results);

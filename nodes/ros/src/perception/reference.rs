@@ -81,6 +81,14 @@ const PARAMETERS: &[Declared] = &[
         change: Change::Unconfigured,
     },
     Declared {
+        name: "int8",
+        preset: Preset::Flag(false),
+        unit: "",
+        description: "take the products of the encoder's linear layers in 8 bits on the engine onnx: faster, less exact",
+        allowed: Allowed::Any,
+        change: Change::Unconfigured,
+    },
+    Declared {
         name: "cameras",
         preset: Preset::Texts(&[]),
         unit: "",

@@ -75,6 +75,8 @@ pub struct Settings {
     pub engine_cache: Option<PathBuf>,
     /// Threads of one network, on the CPU.
     pub threads: usize,
+    /// Whether the encoder's products are taken in 8 bits, on the CPU.
+    pub int8: bool,
     /// Network input size; none means the bundle's size that keeps most of each camera's image.
     pub network_size: Option<Size>,
     /// Heads for depth, points, segments and actions; none means the only one, or the one called as its task is.
@@ -117,6 +119,7 @@ impl Settings {
             tensorrt: parameters.optional("tensorrt")?.map(PathBuf::from),
             engine_cache: parameters.optional("engine_cache")?.map(PathBuf::from),
             threads,
+            int8: int8(parameters)?,
             network_size: size.map_err(|reason: String| parameters.refuse("network_size", reason))?,
             heads: HeadNames {
                 depth: parameters.optional("depth_head")?,
@@ -142,6 +145,15 @@ impl Settings {
             anchor: anchor(parameters)?,
         })
     }
+}
+
+/// Whether products are taken in 8 bits, which one engine does.
+fn int8(parameters: &Parameters) -> Result<bool, ParameterError> {
+    let int8 = parameters.flag("int8")?;
+    if int8 && parse::<EngineChoice>(parameters, "engine")? != EngineChoice::Onnx {
+        return Err(parameters.refuse("int8", "false, or engine onnx, which alone has it"));
+    }
+    Ok(int8)
 }
 
 /// How the depth is anchored, if it is.

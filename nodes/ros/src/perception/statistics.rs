@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use calibration::Intrinsics;
 use perception::{ImpliedIntrinsics, Stamp};
 
+use super::outputs::Spent;
 use super::scale::Told;
 use crate::diagnostics::Status;
 use crate::window::{Window, lost};
@@ -79,6 +80,10 @@ struct Counts {
     ages: Window,
     /// How long the networks took, seconds.
     inference: Window,
+    /// How long encoder and heads ran, seconds.
+    networks: Window,
+    /// From the bytes of an image to its results published, less the networks, seconds.
+    beside_networks: Window,
     faults: Window,
     last_fault: String,
     /// Whether the camera of the last frame was another than its frame_id had, and nothing came since.
@@ -105,6 +110,8 @@ impl Default for Counts {
             last_back: None,
             ages: window(),
             inference: window(),
+            networks: window(),
+            beside_networks: window(),
             faults: window(),
             last_fault: String::new(),
             changed: false,
@@ -171,6 +178,16 @@ impl Statistics {
         self.lock().inference.push(Instant::now(), took.as_secs_f64());
     }
 
+    /// Where the time of a frame went whose results were published just now.
+    pub fn spent(&self, spent: Spent) {
+        let now = Instant::now();
+        let networks = spent.networks.as_secs_f64();
+        let whole = now.saturating_duration_since(spent.received).as_secs_f64();
+        let mut counts = self.lock();
+        counts.networks.push(now, networks);
+        counts.beside_networks.push(now, (whole - networks).max(0.0));
+    }
+
     /// Where the last frame's metres came from, or why there are none.
     pub fn scale(&self, told: Told) {
         self.lock().scale = Some(told);
@@ -216,7 +233,8 @@ impl Statistics {
     pub fn status(&self, camera: &str, thresholds: Thresholds, now: Instant) -> Status {
         let mut counts = self.lock();
         let counts = &mut *counts;
-        for window in [&mut counts.arrived, &mut counts.ages, &mut counts.inference, &mut counts.faults] {
+        let Counts { arrived, ages, inference, networks, beside_networks, faults, .. } = counts;
+        for window in [arrived, ages, inference, networks, beside_networks, faults] {
             window.forget(now);
         }
         let name = if camera.is_empty() { "camera".to_owned() } else { format!("camera {camera}") };
@@ -297,6 +315,10 @@ impl Counts {
         status.number("age_p99_ms", milliseconds(self.ages.quantile(0.99)));
         status.number("inference_p50_ms", milliseconds(self.inference.quantile(0.5)));
         status.number("inference_p99_ms", milliseconds(self.inference.quantile(0.99)));
+        status.number("networks_p50_ms", milliseconds(self.networks.quantile(0.5)));
+        status.number("networks_p99_ms", milliseconds(self.networks.quantile(0.99)));
+        status.number("beside_networks_p50_ms", milliseconds(self.beside_networks.quantile(0.5)));
+        status.number("beside_networks_p99_ms", milliseconds(self.beside_networks.quantile(0.99)));
         status.value("images_received", self.received);
         status.value("images_lost_lately", self.lost());
         status.value("images_replaced_by_newer", self.replaced);

@@ -148,21 +148,6 @@ impl<'a> ImageMessageView<'a> {
     }
 }
 
-impl<'a> From<&'a r2r::sensor_msgs::msg::Image> for ImageMessageView<'a> {
-    fn from(message: &'a r2r::sensor_msgs::msg::Image) -> Self {
-        let stamp = crate::convert::stamp(&message.header.stamp);
-        Self {
-            header: Header { stamp, frame_id: &message.header.frame_id },
-            height: message.height,
-            width: message.width,
-            encoding: &message.encoding,
-            is_bigendian: message.is_bigendian != 0,
-            step: message.step,
-            data: &message.data,
-        }
-    }
-}
-
 impl<'a> CompressedImageView<'a> {
     /// Reads a serialised `sensor_msgs/CompressedImage`.
     ///

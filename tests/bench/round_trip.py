@@ -1,0 +1,74 @@
+"""From a camera's publish to the depth's arrival: perception_node against a node of rclpy, OpenCV and ONNX Runtime.
+
+    make bench            # or, in its environment: .pixio/bench/bin/python tests/bench/round_trip.py
+
+Both run at once, and one prober sends them images in turn: same images, quality of service (best effort, keep last 1), profile and
+output (256x256 32FC1). The network is small, and what each node says that it took is subtracted: what is left is transport, reading,
+resizing and writing.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import tempfile
+from pathlib import Path
+
+from over_ros import BIN, ROOT, Bench, machine, python, quantile, random_bundle
+
+NETWORK = "256x256"
+WARM_UP = 10  # images of each node that do not count
+OURS, THEIRS = "perception_node", "rclpy + OpenCV + ONNX Runtime"
+TOPICS = {OURS: ("/ours/image", "/ours/perception_node/depth/image_rect"), THEIRS: ("/theirs/image", "/theirs/depth/image_rect")}
+
+
+def measure(bundle, onnx, size, rate, seconds, folder):
+    with Bench(folder) as bench:
+        # One thread each: the network hardly needs two, and threads that wait for work would be in the other node's way.
+        bench.perception_node(bundle, "/ours", {"threads": 1})
+        command = [python(), Path(__file__).with_name("rclpy_depth_node.py"), onnx, NETWORK, 1, "--ros-args", "-r", "__ns:=/theirs"]
+        bench.start("rclpy_depth_node", command)
+        seen = bench.probe(size, rate, seconds, TOPICS.values())
+        figures = {}
+        for name, node, images in zip(TOPICS, ("/ours/perception_node", "/theirs/rclpy_depth_node"), seen):
+            counted = images[WARM_UP:]
+            took = [millis for _, millis in counted if millis is not None]
+            if not took:
+                raise SystemExit(f"{name}: no depth came:\n{bench.last_words()}")
+            # rclpy names its node without its namespace in diagnostics.
+            networks = bench.said(node if node.startswith("/ours") else "rclpy_depth_node", "networks_p50_ms")
+            inside = bench.said(node if node.startswith("/ours") else "rclpy_depth_node", "beside_networks_p50_ms")
+            figures[name] = {
+                "sent": len(counted), "received": len(took), "networks_p50_ms": networks, "inside_p50_ms": inside,
+                "p50_ms": statistics.median(took) - networks, "p99_ms": quantile(took, 0.99) - networks,
+            }
+        return figures
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--sizes", nargs="+", default=["640x480@20", "1920x1080@5"], metavar="WxH@HZ")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "out/bench/tiny", help="made of random weights where it is not there")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    bundle, results = random_bundle(arguments.bundle, "pixio-tiny16", NETWORK), {}
+    with tempfile.TemporaryDirectory() as folder:
+        onnx = Path(folder) / "onnx"
+        subprocess.run([BIN / "pixio", "export", bundle, "--size", NETWORK, "--out", onnx], check=True, stdout=subprocess.DEVNULL)
+        print(f"round trip less networks, {machine()}")
+        print("| images | node | depths of images | p50 ms | p99 ms | its networks p50 ms | inside the node p50 ms |\n" + "|---" * 7 + "|")
+        for wanted in arguments.sizes:
+            size, rate = wanted.split("@")
+            figures = measure(bundle, onnx, size, float(rate), arguments.seconds, Path(folder))
+            results[wanted] = figures
+            for name, of in figures.items():
+                print("| %s, %s Hz | %s | %d of %d | %.2f | %.2f | %.2f | %.2f |" % (
+                    size, rate, name, of["received"], of["sent"], of["p50_ms"], of["p99_ms"], of["networks_p50_ms"], of["inside_p50_ms"]))
+            print(f"{size}: {figures[OURS]['p50_ms'] / figures[THEIRS]['p50_ms']:.2f} of the peer's")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
