@@ -21,7 +21,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 
-from drive import Driver, nanos
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+from drive import Driver, nanos  # noqa: E402
 
 PATIENCE = 120.0  # seconds of the wall clock
 SECONDS = 5.0  # simulated, of an episode: evaluate.py's 100 actions

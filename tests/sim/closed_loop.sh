@@ -19,5 +19,5 @@ start "$out/logs/perception_node.log" "$bin/perception_node" --ros-args -p bundl
 start "$out/logs/policy_node.log" "$bin/policy_node" --ros-args --params-file tests/sim/policy.yaml \
   -r action_chunk:=/perception_node/action_chunk -r '~/twist':=/command/twist -r '~/gripper':=/command/gripper
 
-PYTHONPATH=scripts${PYTHONPATH:+:$PYTHONPATH} finish python tests/sim/closed_loop.py --task "$task" --bundle "$bundle" \
+finish python tests/sim/closed_loop.py --task "$task" --bundle "$bundle" \
   --episodes "$episodes" --minutes "$minutes" --out "$out"
