@@ -39,7 +39,8 @@ class Bench:
                 process.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 process.kill()
-        rclpy.shutdown()
+        if rclpy.ok():  # a signal may have done it
+            rclpy.shutdown()
         self.spinning.join(timeout=5)
 
     def spin(self):
