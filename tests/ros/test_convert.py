@@ -47,13 +47,14 @@ def test_bags_convert_to_the_rows_made_live_and_rows_to_bags(record, tmp_path): 
     shutil.copytree(tmp_path / "root/bags", mixed)
     cut = mixed / "episode_000000/episode_000000_0.mcap"
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
-    (mixed / "none.mcap").write_text("no bag")
+    (mixed / "none").mkdir()
+    (mixed / "none/none_0.mcap").write_text("no bag")
     for more in ([], ["--contract", tmp_path / "contract.yaml"]):
         ended = convert(mixed, "--out", tmp_path / f"some{len(more)}", *more)
         assert ended.returncode == 1 and "1 episodes more, 0 left out, 2 not converted" in ended.stdout, ended.stdout + ended.stderr
         first, second = ended.stderr.splitlines()
         assert first.startswith(f"{mixed}/episode_000000: NOT CONVERTED: ") and "cut off" in first
-        assert second.startswith(f"{mixed}/none.mcap: NOT CONVERTED: ")
+        assert second.startswith(f"{mixed}/none: NOT CONVERTED: ")
         assert table(tmp_path / f"some{len(more)}", 0)["action"].equals(table(live, 1)["action"])
 
     ended = convert(live, "--out", bags, "--episodes", 1)
