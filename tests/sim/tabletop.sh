@@ -9,8 +9,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=$1 last=${2:-success}
 pixio=${PIXIO:-${CARGO_TARGET_DIR:-target}/release/pixio} python=.pixio/sim/bin/python
-scenes=${SCENES:-200} pretrain_steps=${PRETRAIN_STEPS:-5000} depth_steps=${DEPTH_STEPS:-1000} points_steps=${POINTS_STEPS:-1000} label_steps=${LABEL_STEPS:-600}
-epochs=${EPOCHS:-100} episodes=${EPISODES:-25}
+scenes=${SCENES:-400} pretrain_steps=${PRETRAIN_STEPS:-5000} depth_steps=${DEPTH_STEPS:-4000} points_steps=${POINTS_STEPS:-2000} label_steps=${LABEL_STEPS:-600}
+epochs=${EPOCHS:-200} episodes=${EPISODES:-25}
 tasks=(assembly-v3 bin-picking-v3 button-press-topdown-v3 drawer-open-v3 hammer-v3)
 mkdir -p "$out/run"
 
