@@ -59,7 +59,7 @@ def main():
     for count in arguments.counts:
         with tempfile.TemporaryDirectory() as folder:
             of = measure(bundle, count, arguments, Path(folder))
-        results.append(of)
+        results.append({"bundle": bundle.name} | of)
         print("| %d | %.2f | %.2f to %.2f | %.0f | %.0f | %.0f | %.0f |" % (
             count, of["rate_hz"], of["least_hz"], of["most_hz"], of["age_p50_ms"], of["age_p99_ms"], of["age_max_ms"],
             of["networks_p50_ms"]), flush=True)

@@ -56,7 +56,7 @@ def draw(pixels, models, cameras, out, about):
     counts = [of["cameras"] for of in cameras]
     right.plot(counts, [of["age_p50_ms"] for of in cameras], "o-", label="age p50")
     right.plot(counts, [of["age_p99_ms"] for of in cameras], "o--", label="age p99")
-    right.set(xlabel="cameras of 640x480, 30 Hz each", ylabel="ms", title="Pixio-B/16 256x256 by cameras", xticks=counts, ylim=0)
+    right.set(xlabel="cameras of 640x480, 30 Hz each", ylabel="ms", title=f"{cameras[0]['bundle']}, 256x256, by cameras", xticks=counts, ylim=0)
     rates = right.twinx()
     rates.plot(counts, [of["rate_hz"] for of in cameras], "s:", color="tab:green", label="depths a second, all")
     rates.set(ylim=0, ylabel="depths a second")

@@ -8,13 +8,12 @@ import time
 
 import numpy as np
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
 from conftest import BIN, PATIENCE, ROOT
 from peer import ask
-from policy import DEEP, LATCHED, NODE, seconds
+from policy import DEEP, LATCHED, NODE, Spinning, seconds
 
 sys.path.insert(0, str(ROOT / "tests/sim"))
 from lerobot import Dataset  # noqa: E402
@@ -65,12 +64,12 @@ def trained(folder):
     return folder / "acting"
 
 
-class Onlooker:
+class Onlooker(Spinning):
     """Hears everything in a thread of its own, and hands the robot's pictures on to perception_node until they freeze."""
 
     def __init__(self):
         self.node = rclpy.create_node("onlooker")
-        self.lock, self.stopping, self.frozen = threading.RLock(), False, False
+        self.lock, self.frozen = threading.RLock(), False
         self.states, self.hands, self.commands, self.actions, self.picture = [], [], [], [], None
         self.now = self.moved = 0.0
         hear = self.node.create_subscription
@@ -81,20 +80,7 @@ class Onlooker:
         hear(Image, "/camera/image", self.on_image, 1)
         self.pictures = self.node.create_publisher(Image, "/image", 1)
         self.node.create_timer(PERIOD, self.repeat)
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
-        self.thread = threading.Thread(target=self.spin, daemon=True)
-        self.thread.start()
-
-    def spin(self):
-        while not self.stopping:
-            self.executor.spin_once(timeout_sec=0.05)
-
-    def close(self):
-        self.stopping = True
-        self.thread.join()
-        self.executor.shutdown()
-        self.node.destroy_node()
+        self.start()
 
     def keep(self, kept, value):
         with self.lock:

@@ -68,7 +68,27 @@ def chunk(observed, steps, period=0.1, names=JOINTS, kind="positions"):
     return message
 
 
-class Rig:
+class Spinning:
+    """A node, `self.node`, that is spun on a thread of its own from `start` to `close`."""
+
+    def start(self):
+        self.executor, self.stopping = SingleThreadedExecutor(), False
+        self.executor.add_node(self.node)
+        self.thread = threading.Thread(target=self.spin, daemon=True)
+        self.thread.start()
+
+    def spin(self):
+        while not self.stopping:
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def close(self):
+        self.stopping = True
+        self.thread.join()
+        self.executor.shutdown()
+        self.node.destroy_node()
+
+
+class Rig(Spinning):
     """A node in a thread of its own: joint states that follow the commands, chunks, a deadman, a clock."""
 
     def __init__(self, names=JOINTS, space="positions", sim=False):
@@ -98,21 +118,7 @@ class Rig:
         self.node.create_timer(0.05, self.send_chunk)
         self.node.create_timer(0.05, self.send_deadman)
         self.node.create_timer(0.01, self.send_clock)
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
-        self.thread = threading.Thread(target=self.spin, daemon=True)
-        self.stopping = False
-        self.thread.start()
-
-    def spin(self):
-        while not self.stopping:
-            self.executor.spin_once(timeout_sec=0.05)
-
-    def close(self):
-        self.stopping = True
-        self.thread.join()
-        self.executor.shutdown()
-        self.node.destroy_node()
+        self.start()
 
     def keep(self, kept, value):
         with self.lock:

@@ -1,50 +1,31 @@
 //! One step of every head but those for depth: loss and gradients against PyTorch (`golden/make_head_gradients.py`).
 
+mod heads;
+
 use std::collections::BTreeMap;
 
-use calibration::{Intrinsics, Size};
-use network::bundle::random_model;
+use calibration::Intrinsics;
 use network::checkpoint;
 use network::manifest::{Memory, Pooling};
 use network::modules::policy::{ACTIONS, PAST, STATE};
 use network::modules::{self, Grid};
-use network::{Architecture, HeadKind, HeadSpec, Meaning, Weights};
+use network::{HeadKind, Weights};
 use tests::golden::{self, Golden, max_difference};
 use training::loss::{self, Loss};
 use training::points::{PointsLoss, PointsLosses, PointsTruth};
 use training::step::{self, Part, PartLoss};
 use training::{Parameters, Program};
 
+use heads::{SIZE, architecture, spec};
+
 type File = BTreeMap<String, Golden>;
 
-const SIZE: Size = Size { width: 48, height: 32 };
 const SAMPLES: usize = 3;
 /// Every 11th number of each weight's gradient is golden.
 const STRIDE: usize = 11;
 /// What float32 allows between two implementations, as a share of the largest gradient (or absolute, when that is below 1).
 const TOLERANCE: f32 = 1e-4;
 const DPT: (usize, [usize; 4]) = (4, [2, 3, 4, 4]);
-
-fn architecture() -> Architecture {
-    let tiny = Architecture::named("pixio-tiny16").unwrap();
-    Architecture { dim: 8, blocks: 4, heads: 2, mlp_hidden: 32, ..tiny }
-}
-
-/// The head as the script made it: five numbers of state, four actions, three classes.
-fn spec(kind: HeadKind) -> HeadSpec {
-    let model = random_model(architecture(), &[("head".to_owned(), kind)], &[SIZE], 1).unwrap();
-    let mut spec = model.manifest.heads["head"].clone();
-    match &mut spec.meaning {
-        Meaning::Policy(policy) => {
-            policy.steps = if matches!(spec.kind, HeadKind::ChunkPolicy { .. }) { 6 } else { 1 };
-            policy.actions.truncate(4);
-            policy.state.truncate(5);
-        }
-        Meaning::Labels(labels) => labels.truncate(3),
-        Meaning::Depth(_) => {}
-    }
-    spec
-}
 
 /// The head's weights, from the golden file or, for segments, from the checkpoint that lies beside it.
 fn parameters(file: &File, head: &str, program: &Program) -> Parameters {

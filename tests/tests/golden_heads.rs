@@ -1,43 +1,23 @@
 //! Point maps, segments and policies against PyTorch and the official code (`golden/make_heads.py`).
 
+mod heads;
+
 use std::sync::Arc;
 
-use calibration::Size;
-use network::bundle::{HeadSource, ImportRequest, import, random_model};
+use network::bundle::{HeadSource, ImportRequest, import};
 use network::manifest::{Memory, Pooling};
 use network::modules::{self, Grid};
 use network::weights::Tensor;
-use network::{Architecture, HeadKind, HeadSpec, Meaning, Network, Weights};
+use network::{HeadKind, HeadSpec, Network, Weights};
 use perception::Engine;
 use tests::golden::{self, max_difference};
 use tests::onnx_runtime;
 
+use heads::{SIZE, architecture, spec};
+
 const TOLERANCE: f32 = 2e-5;
-const SIZE: Size = Size { width: 48, height: 32 };
 /// Every third row and column of what has one number per pixel is golden.
 const STRIDE: usize = 3;
-
-fn architecture() -> Architecture {
-    let tiny = Architecture::named("pixio-tiny16").unwrap();
-    Architecture { dim: 8, blocks: 4, heads: 2, mlp_hidden: 32, ..tiny }
-}
-
-/// The head as the script made it: five numbers of state, four actions, three classes.
-fn spec(kind: HeadKind) -> HeadSpec {
-    let heads = [("head".to_owned(), kind)];
-    let model = random_model(architecture(), &heads, &[SIZE], 1).unwrap();
-    let mut spec = model.manifest.heads["head"].clone();
-    match &mut spec.meaning {
-        Meaning::Policy(policy) => {
-            policy.steps = if matches!(spec.kind, HeadKind::ChunkPolicy { .. }) { 6 } else { 1 };
-            policy.actions.truncate(4);
-            policy.state.truncate(5);
-        }
-        Meaning::Labels(labels) => labels.truncate(3),
-        Meaning::Depth(_) => {}
-    }
-    spec
-}
 
 /// Weights of the golden file under the names of a head.
 fn weights(head: &str) -> Weights {
