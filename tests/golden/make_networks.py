@@ -1,4 +1,4 @@
-"""Makes checkpoints.*/ and networks.safetensors: tiny Pixio models in every on-disk form, and what the official code and
+"""Makes checkpoints/ (packed by checkpoints.sh) and networks.safetensors: tiny Pixio models in every on-disk form, and what the official code and
 transformers compute with them.
 
     python make_networks.py --pixio DIR     (a checkout of facebookresearch/pixio; needs torch, transformers, safetensors)

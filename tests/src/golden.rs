@@ -1,13 +1,39 @@
 //! Golden files, and comparing with them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 
 /// The folder of golden files.
 pub fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+/// The checkpoints of `golden/checkpoints.tar.zst`, unpacked below a test's `CARGO_TARGET_TMPDIR`: the same weights in a dozen forms, which
+/// a tenth of their size holds.
+pub fn checkpoints(below: &str) -> PathBuf {
+    let path = folder().join("checkpoints.tar.zst");
+    unpack(&path, Path::new(below)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Once for each content of the archive, whole or not at all: other tests may do the same at the same time.
+fn unpack(archive: &Path, below: &Path) -> io::Result<PathBuf> {
+    let bytes = std::fs::read(archive)?;
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    let unpacked = below.join(format!("checkpoints-{:016x}", hasher.finish()));
+    if unpacked.exists() {
+        return Ok(unpacked);
+    }
+    let fresh = tempfile::tempdir_in(below)?;
+    tar::Archive::new(zstd::Decoder::new(bytes.as_slice())?).unpack(fresh.path())?;
+    match std::fs::rename(fresh.path(), &unpacked) {
+        Err(error) if !unpacked.exists() => Err(error),
+        _ => Ok(unpacked),
+    }
 }
 
 /// A tensor of a golden file.

@@ -166,3 +166,17 @@ fn the_picture_names_every_crate() {
         assert!(picture.contains(&format!("| `{member}` |")), "ARCHITECTURE.md has no line for {member}");
     }
 }
+
+/// CONTRIBUTING.md's limit; the scripts that made the files do not count.
+#[test]
+fn golden_files_stay_below_a_megabyte() {
+    let folder = metadata().workspace_root.into_std_path_buf().join("tests/golden");
+    let entries = std::fs::read_dir(&folder).expect("golden files").map(|entry| entry.expect("entry"));
+    let files = entries.filter(|entry| {
+        let script = entry.path().extension().is_some_and(|extension| extension == "py" || extension == "sh");
+        entry.path().is_file() && !script
+    });
+    let sizes: Vec<u64> = files.map(|entry| entry.metadata().expect("metadata").len()).collect();
+    assert!(sizes.len() > 10, "no golden files in {}", folder.display());
+    assert!(sizes.iter().sum::<u64>() < 1_000_000, "golden files have {} bytes", sizes.iter().sum::<u64>());
+}

@@ -30,7 +30,7 @@ const DPT: (usize, [usize; 4]) = (4, [2, 3, 4, 4]);
 /// The head's weights, from the golden file or, for segments, from the checkpoint that lies beside it.
 fn parameters(file: &File, head: &str, program: &Program) -> Parameters {
     let own = |name: &str| name.strip_prefix("heads.head.").unwrap().to_owned();
-    let path = golden::folder().join("checkpoints").join(format!("{head}.pth"));
+    let path = golden::checkpoints(env!("CARGO_TARGET_TMPDIR")).join(format!("{head}.pth"));
     let checkpoint =
         path.exists().then(|| Weights::from_tensors(checkpoint::head(&path, 8).unwrap().tensors));
     let mut parameters = Parameters::default();

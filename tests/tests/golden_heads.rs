@@ -89,7 +89,7 @@ fn point_maps_and_policies_are_those_of_pytorch() {
 
 #[test]
 fn official_segmentation_heads_are_imported() {
-    let checkpoint = |name: &str| golden::folder().join("checkpoints").join(name);
+    let checkpoint = |name: &str| golden::checkpoints(env!("CARGO_TARGET_TMPDIR")).join(name);
     let labels = ["floor", "cup", "hand"].map(str::to_owned).to_vec();
     let source = |name: &str| HeadSource {
         name: name.to_owned(),

@@ -20,7 +20,7 @@ const SIZES: [Size; 3] =
     [Size { width: 64, height: 64 }, Size { width: 96, height: 48 }, Size { width: 48, height: 80 }];
 
 fn checkpoint(name: &str) -> PathBuf {
-    golden::folder().join("checkpoints").join(name)
+    golden::checkpoints(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
 fn request(backbone: PathBuf) -> ImportRequest {

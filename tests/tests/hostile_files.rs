@@ -24,7 +24,7 @@ fn request(backbone: &Path, heads: Vec<HeadSource>) -> ImportRequest {
 }
 
 fn checkpoint(name: &str) -> PathBuf {
-    golden::folder().join("checkpoints").join(name)
+    golden::checkpoints(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
 /// A whole bundle's files, made once.
