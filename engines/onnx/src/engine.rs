@@ -14,6 +14,7 @@ use perception::engine::check_inputs;
 use perception::{Engine, EngineError, EngineIdentity, ImageView, Preprocessing};
 
 use crate::library::{FLAVOUR, environment, unavailable};
+use crate::memory::{GivesBack, give_back};
 
 /// How the engine is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +90,8 @@ pub struct OnnxNetwork {
     session: Session,
     binding: IoBinding,
     outputs: Vec<OnnxTensor>,
+    /// After all that it is to give back.
+    _memory: GivesBack,
 }
 
 impl OnnxRuntime {
@@ -119,17 +122,25 @@ impl OnnxRuntime {
         if let Some(bits) = self.int8.filter(|_| name == BACKBONE) {
             let model =
                 network::onnx::encode_int8(network, bits).map_err(|error| failed(error.to_string()))?;
-            return self.builder(name)?.commit_from_memory(&model).map_err(|error| failed(error.to_string()));
+            return self.session_of_bytes(name, &model);
         }
         if network::onnx::weight_bytes(network) <= network::onnx::MAX_EMBEDDED_BYTES {
             let model = network::onnx::encode(network).map_err(|error| failed(error.to_string()))?;
-            return self.builder(name)?.commit_from_memory(&model).map_err(|error| failed(error.to_string()));
+            return self.session_of_bytes(name, &model);
         }
         let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
         let path = folder.path().join(format!("{name}.onnx"));
         network::onnx::write(network, &path, network::onnx::MAX_EMBEDDED_BYTES)
             .map_err(|error| failed(error.to_string()))?;
         self.session_of_file(name, &path)
+    }
+
+    fn session_of_bytes(&self, name: &str, model: &[u8]) -> Result<Session, EngineError> {
+        // What making the file left behind would add to what reading it takes.
+        give_back();
+        let failed =
+            |error: ort::Error| EngineError::Load { network: name.to_owned(), reason: error.to_string() };
+        self.builder(name)?.commit_from_memory(model).map_err(failed)
     }
 
     fn session_of_file(&self, name: &str, path: &Path) -> Result<Session, EngineError> {
@@ -168,8 +179,9 @@ impl OnnxRuntime {
     }
 }
 
-/// Binds a session to its input tensors and to output tensors of its own.
+/// Binds a session, just made, to its input tensors and to output tensors of its own.
 fn bind(network: &Network, session: Session, inputs: &[OnnxTensor]) -> Result<OnnxNetwork, EngineError> {
+    give_back();
     let failed = |error: ort::Error| EngineError::Load {
         network: network.name().to_owned(),
         reason: error.to_string(),
@@ -184,7 +196,7 @@ fn bind(network: &Network, session: Session, inputs: &[OnnxTensor]) -> Result<On
         binding.bind_output(port.name.as_str(), &mut *output.lock()).map_err(failed)?;
         outputs.push(output);
     }
-    Ok(OnnxNetwork { name: network.name().to_owned(), session, binding, outputs })
+    Ok(OnnxNetwork { name: network.name().to_owned(), session, binding, outputs, _memory: GivesBack })
 }
 
 fn run_error(network: &str, error: ort::Error) -> EngineError {

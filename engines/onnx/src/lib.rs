@@ -5,6 +5,7 @@
 
 mod engine;
 mod library;
+mod memory;
 
 pub use engine::{OnnxNetwork, OnnxOptions, OnnxRuntime, OnnxTensor};
 pub use library::{LIBRARY_VARIABLE, library};
