@@ -106,9 +106,10 @@ class Bench:
         return "\n".join(line for log in self.folder.glob("*.log") for line in log.read_text().splitlines()[-8:])
 
 
-def resident_mib(process):
+def memory_mib(process, field="VmRSS:"):
+    """Resident memory now, or with `VmHWM:` the most that ever was."""
     for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(field):
             return int(line.split()[1]) / 1024
     raise SystemExit("the node ended while it was measured")
 

@@ -2,9 +2,10 @@
 
     make bench            # or, in its environment: .pixio/bench/bin/python tests/bench/round_trip.py
 
-Both run at once, and one prober sends them images in turn: same images, quality of service (best effort, keep last 1), profile and
+All run at once, and one prober sends them images in turn: same images, quality of service (best effort, keep last 1), profile and
 output (256x256 32FC1). The network is small, and what each node says that it took is subtracted: what is left is transport, reading,
-resizing and writing.
+resizing and writing. A third node answers with a message of that size and computes nothing: what transport and prober take by
+themselves, which no node can be rid of.
 """
 
 import argparse
@@ -18,8 +19,14 @@ from over_ros import BIN, ROOT, Bench, machine, python, quantile, random_bundle
 
 NETWORK = "256x256"
 WARM_UP = 10  # images of each node that do not count
-OURS, THEIRS = "perception_node", "rclpy + OpenCV + ONNX Runtime"
-TOPICS = {OURS: ("/ours/image", "/ours/perception_node/depth/image_rect"), THEIRS: ("/theirs/image", "/theirs/depth/image_rect")}
+OURS, THEIRS, ECHO = "perception_node", "rclpy + OpenCV + ONNX Runtime", "an answer without work"
+TOPICS = {
+    OURS: ("/ours/image", "/ours/perception_node/depth/image_rect"),
+    THEIRS: ("/theirs/image", "/theirs/depth/image_rect"),
+    ECHO: ("/echo/image", "/echo/depth/image_rect"),
+}
+# As they name themselves in diagnostics: rclpy without the namespace.
+NODES = {OURS: "/ours/perception_node", THEIRS: "rclpy_depth_node"}
 
 
 def measure(bundle, onnx, size, rate, seconds, folder):
@@ -28,18 +35,18 @@ def measure(bundle, onnx, size, rate, seconds, folder):
         bench.perception_node(bundle, "/ours", {"threads": 1})
         command = [python(), Path(__file__).with_name("rclpy_depth_node.py"), onnx, NETWORK, 1, "--ros-args", "-r", "__ns:=/theirs"]
         bench.start("rclpy_depth_node", command)
+        bench.start("echo", [BIN / "examples/echo", *TOPICS[ECHO], NETWORK])
         seen = bench.probe(size, rate, seconds, TOPICS.values())
         figures = {}
-        for name, node, images in zip(TOPICS, ("/ours/perception_node", "/theirs/rclpy_depth_node"), seen):
+        for name, images in zip(TOPICS, seen):
             counted = images[WARM_UP:]
             took = [millis for _, millis in counted if millis is not None]
             if not took:
                 raise SystemExit(f"{name}: no depth came:\n{bench.last_words()}")
-            # rclpy names its node without its namespace in diagnostics.
-            networks = bench.said(node if node.startswith("/ours") else "rclpy_depth_node", "networks_p50_ms")
-            inside = bench.said(node if node.startswith("/ours") else "rclpy_depth_node", "beside_networks_p50_ms")
+            said = lambda key: bench.said(NODES[name], key) if name in NODES else 0.0
+            networks = said("networks_p50_ms")
             figures[name] = {
-                "sent": len(counted), "received": len(took), "networks_p50_ms": networks, "inside_p50_ms": inside,
+                "sent": len(counted), "received": len(took), "networks_p50_ms": networks, "inside_p50_ms": said("beside_networks_p50_ms"),
                 "p50_ms": statistics.median(took) - networks, "p99_ms": quantile(took, 0.99) - networks,
             }
         return figures
@@ -65,7 +72,9 @@ def main():
             for name, of in figures.items():
                 print("| %s, %s Hz | %s | %d of %d | %.2f | %.2f | %.2f | %.2f |" % (
                     size, rate, name, of["received"], of["sent"], of["p50_ms"], of["p99_ms"], of["networks_p50_ms"], of["inside_p50_ms"]))
-            print(f"{size}: {figures[OURS]['p50_ms'] / figures[THEIRS]['p50_ms']:.2f} of the peer's")
+            ours, theirs, echo = (figures[name]["p50_ms"] for name in TOPICS)
+            print(f"{size}: {ours / theirs:.2f} of the peer's; {echo / theirs:.2f} of it without any work; "
+                  f"beyond that {ours - echo:.2f} and {theirs - echo:.2f} ms, {(ours - echo) / (theirs - echo):.2f} of the peer's")
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
 

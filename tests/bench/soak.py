@@ -2,8 +2,9 @@
 
     make bench            # five minutes; or, in its environment: .pixio/bench/bin/python tests/bench/soak.py --seconds 3600
 
-Images come faster than the network takes them. Prints the resident memory of each part of the time, and the ages of the depths in
-periods of the network: an image is at most one old when it is taken up, and then takes one.
+Images come faster than the network takes them. Prints the resident memory of each part of the time, and two ages of every frame in
+periods of inference: when it is taken up, which is when the depth before it arrives, and when its own depth arrives. The exit code
+is 1 when a frame was older than one period when it was taken up, when memory grew by more than a MiB, or when the node complained.
 """
 
 import argparse
@@ -13,10 +14,38 @@ import sys
 import tempfile
 from pathlib import Path
 
-from over_ros import ROOT, Bench, machine, now, quantile, random_bundle, resident_mib
+from over_ros import ROOT, Bench, machine, memory_mib, now, quantile, random_bundle
 
 PARTS = 10
 SETTLED = 0.1  # of the time: buffers have their sizes by then
+FLAT = 1.0  # MiB
+
+
+def ages(images, begin):
+    """Milliseconds of every frame with a depth that was sent `begin` seconds after the first or later: until it was taken up (0 when it
+    came later than the depth before), and until its depth came."""
+    taken_up, whole, before = [], [], None
+    for at, millis in images:
+        if millis is None:
+            continue
+        if at >= begin and before is not None:
+            taken_up.append(max(0.0, 1e3 * (before - at)))
+            whole.append(millis)
+        before = at + millis / 1e3
+    return taken_up, whole
+
+
+def resident(memory, seconds, begin):
+    """Prints the most of each part of the time; the growth from the first half of what is settled to the second, MiB."""
+    first = memory[0][0]
+    print("| seconds | resident MiB, most |\n|---|---|")
+    for part in range(PARTS):
+        ends = [seconds * (part + step) / PARTS for step in (0, 1)]
+        of_part = [mib for at, mib in memory if ends[0] <= at - first < ends[1]]
+        if of_part:
+            print(f"| {ends[0]:.0f} to {ends[1]:.0f} | {max(of_part):.1f} |")
+    settled = [mib for at, mib in memory if at - first >= begin]
+    return max(settled[len(settled) // 2:]) - max(settled[:len(settled) // 2])
 
 
 def main():
@@ -32,36 +61,36 @@ def main():
     with tempfile.TemporaryDirectory() as folder, Bench(Path(folder)) as bench:
         node = bench.perception_node(bundle, "/soak")
         topics = [("/soak/image", "/soak/perception_node/depth/image_rect")]
-        watch = lambda: memory.append((now(), resident_mib(node)))
+        watch = lambda: memory.append((now(), memory_mib(node)))
         (images,) = bench.probe(arguments.frame, arguments.rate, arguments.seconds, topics, meanwhile=watch)
+        most = memory_mib(node, "VmHWM:")
         networks = bench.said("/soak/perception_node", "networks_p50_ms")
         worst_networks = bench.said("/soak/perception_node", "networks_p99_ms")
         lines = bench.log("perception_node").splitlines()
         complaints = [line for line in lines if "[WARN]" in line or "[ERROR]" in line if "RANDOM WEIGHTS" not in line]
     begin = arguments.seconds * SETTLED
-    ages = [millis for at, millis in images if millis is not None and at >= begin]
-    rate = len(ages) / (arguments.seconds - begin)
-    first = memory[0][0]
-    settled = [mib for at, mib in memory if at - first >= begin]
-    print("| seconds | resident MiB, most |\n|---|---|")
-    for part in range(PARTS):
-        ends = [arguments.seconds * (part + step) / PARTS for step in (0, 1)]
-        of_part = [mib for at, mib in memory if ends[0] <= at - first < ends[1]]
-        if of_part:
-            print(f"| {ends[0]:.0f} to {ends[1]:.0f} | {max(of_part):.1f} |")
-    growth = max(settled[len(settled) // 2:]) - max(settled[:len(settled) // 2])
-    print(f"growth from the first half to the second, once settled: {growth:+.2f} MiB")
+    growth = resident(memory, arguments.seconds, begin)
+    print(f"growth from the first half to the second, once settled: {growth:+.2f} MiB; {most:.1f} MiB at most, loading included")
+    taken_up, whole = ages(images, begin)
+    if not whole:
+        sys.exit(f"no depth came after {begin:.0f} s")
+    rate = len(whole) / (arguments.seconds - begin)
     period = 1e3 / rate
     print(f"{rate:.2f} depths a second of {arguments.rate:.0f} images; networks p50 {networks:.0f} ms, p99 {worst_networks:.0f} ms (last 10 s)")
-    print("age when a depth arrives: p50 %.0f ms, p99 %.0f ms, max %.0f ms = %.2f periods" % (
-        statistics.median(ages), quantile(ages, 0.99), max(ages), max(ages) / period))
-    print(f"ages above two periods: {sum(age > 2 * period for age in ages)} of {len(ages)}; warnings and errors logged: {len(complaints)}")
+    for told, values in (("a frame is taken up", taken_up), ("its depth arrives", whole)):
+        print("age when %s: p50 %.0f ms, p99 %.0f ms, max %.0f ms = %.2f periods" % (
+            told, statistics.median(values), quantile(values, 0.99), max(values), max(values) / period))
+    late = sum(age > period for age in taken_up)
+    print(f"older than one period of {period:.0f} ms when taken up: {late} of {len(taken_up)}")
+    print(f"warnings and errors logged: {len(complaints)}")
     if arguments.json:
-        figures = {"memory": [(at - first, mib) for at, mib in memory], "ages_ms": ages, "networks_p50_ms": networks,
-                   "rate_hz": rate, "growth_mib": growth}
+        figures = {"memory": [(at - memory[0][0], mib) for at, mib in memory], "most_mib": most, "ages_ms": whole,
+                   "taken_up_ms": taken_up, "networks_p50_ms": networks, "rate_hz": rate, "growth_mib": growth}
         arguments.json.write_text(json.dumps(figures))
-    if complaints:
-        sys.exit("\n".join(complaints[:5]))
+    wrong = [f"{late} frames were older than one period"] if late else []
+    wrong += [f"memory grew by {growth:.2f} MiB, expected at most {FLAT}"] if growth > FLAT else []
+    if wrong or complaints:
+        sys.exit("\n".join(wrong + complaints[:5]))
 
 
 if __name__ == "__main__":

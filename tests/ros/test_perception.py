@@ -181,6 +181,19 @@ def test_nothing_is_computed_without_subscribers(start, peer, bundle):
     assert node.output().count("backbone ran") == before + 1, node.output()
 
 
+def test_the_first_image_waits_for_no_network_to_load(start, peer, bundle):
+    node = start("examples/slow_engine", {"bundle": bundle})
+    peer.listen("/slow_engine/depth/image_rect", Image)
+    connect(peer)
+    peer.spin(0.1)  # until what was done before `ready` is printed
+    # Once to be held against golden, and once to serve.
+    assert node.output().count("backbone loaded") == 2, node.output()
+    feed(peer, image(1, pixels()), camera_info())
+    peer.spin_until(lambda: peer.received["/slow_engine/depth/image_rect"], "depth")
+    peer.spin(0.1)
+    assert node.output().count("backbone loaded") == 2, node.output()
+
+
 def test_a_slow_engine_drops_frames_and_never_serves_a_stale_one(start, peer, bundle):
     start("examples/slow_engine", {"bundle": bundle})
     topic = "/slow_engine/depth/image_rect"

@@ -1,6 +1,6 @@
 //! `perception_node` on an engine that sleeps 200 ms a frame and computes nothing real: for the tests of what surrounds
-//! it. The environment variable `PIXIO_TEST_DRIFT` spoils its numbers after the golden outputs were made. Every run of
-//! a network is printed.
+//! it. The environment variable `PIXIO_TEST_DRIFT` spoils its numbers after the golden outputs were made. Every load
+//! and run of a network is printed.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -37,7 +37,7 @@ fn start(ros: &mut RosNode, stop: &Stop) -> Result<()> {
         Ok(engine.clone())
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| print_runs(&watched, &done));
+        scope.spawn(|| print_calls(&watched, &done));
         let ended = perception::run(ros, make_engine, stop);
         done.set();
         ended
@@ -56,11 +56,13 @@ fn copy_with_dummy_golden(from: &Path, to: &Path) -> Result<()> {
     Ok(bundle.write_golden(&golden)?)
 }
 
-fn print_runs(engine: &Dummy, done: &Stop) {
+fn print_calls(engine: &Dummy, done: &Stop) {
     while !done.is_set() {
         for call in engine.take_calls() {
-            if let Call::Run(name) = call {
-                println!("{name} ran");
+            match call {
+                Call::Load(name) => println!("{name} loaded"),
+                Call::Run(name) => println!("{name} ran"),
+                _ => {}
             }
         }
         std::thread::sleep(Duration::from_millis(10));
