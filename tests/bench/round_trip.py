@@ -43,8 +43,8 @@ def measure(bundle, onnx, size, rate, seconds, folder):
             took = [millis for _, millis in counted if millis is not None]
             if not took:
                 raise SystemExit(f"{name}: no depth came:\n{bench.last_words()}")
-            said = lambda key: bench.said(NODES[name], key) if name in NODES else 0.0
-            networks = said("networks_p50_ms")
+            said = lambda key: bench.said(NODES[name], key) if name in NODES else None
+            networks = said("networks_p50_ms") or 0.0
             figures[name] = {
                 "sent": len(counted), "received": len(took), "networks_p50_ms": networks, "inside_p50_ms": said("beside_networks_p50_ms"),
                 "p50_ms": statistics.median(took) - networks, "p99_ms": quantile(took, 0.99) - networks,
@@ -70,8 +70,9 @@ def main():
             figures = measure(bundle, onnx, size, float(rate), arguments.seconds, Path(folder))
             results[wanted] = figures
             for name, of in figures.items():
-                print("| %s, %s Hz | %s | %d of %d | %.2f | %.2f | %.2f | %.2f |" % (
-                    size, rate, name, of["received"], of["sent"], of["p50_ms"], of["p99_ms"], of["networks_p50_ms"], of["inside_p50_ms"]))
+                inside = "" if of["inside_p50_ms"] is None else f"{of['inside_p50_ms']:.2f}"
+                print("| %s, %s Hz | %s | %d of %d | %.2f | %.2f | %.2f | %s |" % (
+                    size, rate, name, of["received"], of["sent"], of["p50_ms"], of["p99_ms"], of["networks_p50_ms"], inside))
             ours, theirs, echo = (figures[name]["p50_ms"] for name in TOPICS)
             print(f"{size}: {ours / theirs:.2f} of the peer's; {echo / theirs:.2f} of it without any work; "
                   f"beyond that {ours - echo:.2f} and {theirs - echo:.2f} ms, {(ours - echo) / (theirs - echo):.2f} of the peer's")
