@@ -11,10 +11,11 @@ python=.pixio/bench/bin/python out=out/bench
 mkdir -p "$out"
 [ $# -gt 0 ] || set -- engines preprocess stages round_trip cameras soak curves record
 
-# NAME COMMAND...: runs it and keeps what it prints.
+# NAME COMMAND...: runs it and keeps what it prints; one that fails is told at the end, after the others.
+failed=
 measure() {
   echo "== $1"
-  "${@:2}" | tee "$out/$1.md"
+  "${@:2}" | tee "$out/$1.md" || failed+=" $1"
 }
 
 for bench in "$@"; do
@@ -35,3 +36,4 @@ for bench in "$@"; do
     *) echo "bench: expected engines, preprocess, stages, round_trip, cameras, soak, curves or record, got $bench" >&2; exit 2 ;;
   esac
 done
+[ -z "$failed" ] || { echo "bench: failed:$failed" >&2; exit 1; }
