@@ -279,7 +279,6 @@ PixioTable const table{
     [](PixioLog log, void* user) {
         return guarded(static_cast<void*>(nullptr), [&]() -> void* { return new Logger(log, user); });
     },
-    [](void* logger) { delete static_cast<Logger*>(logger); },
     build,
     [](void* plan, size_t* size) -> void const* {
         *size = asPlan(plan).size();

@@ -60,8 +60,7 @@ struct PixioTensor
 struct PixioTable
 {
     int32_t (*header_version)();
-    void* (*logger_create)(PixioLog log, void* user);
-    void (*logger_destroy)(void* logger);
+    void* (*logger_create)(PixioLog log, void* user); // lives until the process ends
     int32_t (*build)(PixioEntry const* entry, void* logger, PixioBuild const* request, void** plan);
     void const* (*plan_data)(void* plan, size_t* size);
     void (*plan_destroy)(void* plan);

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use perception::EngineError;
 
@@ -95,6 +95,9 @@ impl Drop for Plan {
     }
 }
 
+/// Held by the build that is running.
+static BUILDING: Mutex<()> = Mutex::new(());
+
 /// Builds a plan from a typed ONNX file; its types decide every precision.
 ///
 /// # Errors
@@ -121,7 +124,10 @@ pub fn build_plan(
     };
     let path = CString::new(onnx.as_os_str().as_encoded_bytes())
         .map_err(|_| failed(format!("{}: the name holds a zero byte", onnx.display())))?;
-    let logger = Logger::new(library)?;
+    // One after another: they share the logger, and would spoil each other's timing of kernels.
+    let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let logger = Logger::of(library)?;
+    logger.forget();
     let watching = Watching { watch, stopped: std::sync::atomic::AtomicBool::new(false) };
     let request = sys::Build {
         onnx_path: path.as_ptr(),

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use perception::EngineError;
 
 use crate::layers::{self, Layer};
-use crate::library::Library;
+use crate::library::{Flavour, Library};
 
 /// Lines kept of each kind; a library may say the same thing for every frame.
 const MOST_LINES: usize = 100;
@@ -42,13 +42,14 @@ impl Said {
     }
 }
 
-/// The library's logger; destroyed after everything that was made with it.
+/// What hears a library. A library registers the first logger that it is given for as long as anything lives that was made with any,
+/// warns of a second one, and goes on using the first even when all that was made with it is gone (seen with TensorRT-RTX 1.7.1). So
+/// there is one for each flavour, which stays until the process ends.
 #[derive(Debug)]
 pub struct Logger {
-    library: Arc<Library>,
     handle: NonNull<c_void>,
     /// Where `hear` writes; its address is given to the library.
-    said: Box<Mutex<Said>>,
+    said: &'static Mutex<Said>,
 }
 
 // SAFETY: the handle is used by the library alone, from any thread; what it writes to is behind a lock.
@@ -57,26 +58,36 @@ unsafe impl Send for Logger {}
 unsafe impl Sync for Logger {}
 
 impl Logger {
-    pub fn new(library: &Arc<Library>) -> Result<Arc<Self>, EngineError> {
-        let said = Box::<Mutex<Said>>::default();
-        let user = std::ptr::from_ref::<Mutex<Said>>(&said).cast_mut().cast();
-        // SAFETY: `user` points into a box that this logger owns and frees after the handle.
+    /// The logger of a library's flavour.
+    pub fn of(library: &Library) -> Result<&'static Self, EngineError> {
+        static LOGGERS: [Mutex<Option<&'static Logger>>; 2] = [Mutex::new(None), Mutex::new(None)];
+        let place = usize::from(library.flavour() == Flavour::TensorRtRtx);
+        let mut known = LOGGERS[place].lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(logger) = *known {
+            return Ok(logger);
+        }
+        let said: &'static Mutex<Said> = Box::leak(Box::<Mutex<Said>>::default());
+        let user = std::ptr::from_ref(said).cast_mut().cast();
+        // SAFETY: `user` points to what is never freed.
         let handle = NonNull::new(unsafe { (library.table().logger_create)(hear, user) });
         let handle =
             handle.ok_or_else(|| library.flavour().unavailable("no memory for a logger".to_owned()))?;
-        Ok(Arc::new(Self { library: library.clone(), handle, said }))
+        let logger: &'static Self = Box::leak(Box::new(Self { handle, said }));
+        *known = Some(logger);
+        Ok(logger)
     }
 
     pub fn handle(&self) -> *mut c_void {
         self.handle.as_ptr()
     }
 
-    pub fn library(&self) -> &Arc<Library> {
-        &self.library
-    }
-
     fn with<T>(&self, read: impl FnOnce(&mut Said) -> T) -> T {
         read(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Forgets all that was said so far: what a build says after this is the build's.
+    pub fn forget(&self) {
+        self.with(|said| *said = Said::default());
     }
 
     /// The errors since the last call of this, one a line; or that there were none.
@@ -96,18 +107,11 @@ impl Logger {
     }
 }
 
-impl Drop for Logger {
-    fn drop(&mut self) {
-        // SAFETY: made by `logger_create`, and everything that used it holds an `Arc` of this and is gone.
-        unsafe { (self.library.table().logger_destroy)(self.handle()) };
-    }
-}
-
 /// Called by the library, from any of its threads.
 unsafe extern "C" fn hear(user: *mut c_void, severity: i32, text: *const c_char) {
     // A panic must not reach C++; a line that cannot be kept is let go.
     drop(std::panic::catch_unwind(|| {
-        // SAFETY: `user` is the box of the logger that is being called; `text` is a string of the library's.
+        // SAFETY: `user` is what the logger that is being called writes to; `text` is a string of the library's.
         let (said, text) = unsafe { (&*user.cast::<Mutex<Said>>(), CStr::from_ptr(text)) };
         said.lock().unwrap_or_else(PoisonError::into_inner).hear(severity, &text.to_string_lossy());
     }));

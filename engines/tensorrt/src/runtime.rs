@@ -16,8 +16,8 @@ use crate::sys;
 #[derive(Debug)]
 pub struct Runtime {
     handle: NonNull<c_void>,
-    // Parents after the handle, which `drop` destroys first.
-    logger: Arc<Logger>,
+    library: Arc<Library>,
+    logger: &'static Logger,
     /// None only for [`check_plan`] without a GPU.
     device: Option<Arc<Device>>,
 }
@@ -38,12 +38,15 @@ impl Runtime {
         if device.is_none() && library.flavour() != Flavour::TensorRtRtx {
             return Err(unavailable("the library is not asked without a GPU".to_owned()));
         }
-        let logger = Logger::new(library)?;
+        let logger = Logger::of(library)?;
         bind(device).map_err(|error| unavailable(error.to_string()))?;
-        // SAFETY: the entry points are those of this library, the logger lives in the runtime.
+        // SAFETY: the entry points are those of this library, the logger lives as long as the process.
         let handle = unsafe { (library.table().runtime_create)(library.entry(), logger.handle()) };
         match NonNull::new(handle) {
-            Some(handle) => Ok(Arc::new(Self { handle, logger, device: device.cloned() })),
+            Some(handle) => {
+                let library = library.clone();
+                Ok(Arc::new(Self { handle, library, logger, device: device.cloned() }))
+            }
             None => Err(unavailable(format!("no runtime came: {}", logger.take_errors()))),
         }
     }
@@ -54,7 +57,7 @@ impl Runtime {
     }
 
     fn table(&self) -> &'static sys::Table {
-        self.logger.library().table()
+        self.library.table()
     }
 
     /// What the library warned of since the last call of this, for example that a plan is of another GPU.
@@ -105,6 +108,8 @@ struct Binding {
 
 impl Loaded {
     fn new(runtime: &Arc<Runtime>, plan: &[u8]) -> Result<Arc<Self>, String> {
+        // Errors that nobody asked for are of something before.
+        drop(runtime.logger.take_errors());
         // SAFETY: the bytes are read during the call only; junk is refused by the library.
         let handle = unsafe {
             (runtime.table().engine_create)(runtime.handle.as_ptr(), plan.as_ptr().cast(), plan.len())

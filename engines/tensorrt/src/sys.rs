@@ -46,7 +46,6 @@ pub struct Tensor {
 pub struct Table {
     pub header_version: unsafe extern "C" fn() -> i32,
     pub logger_create: unsafe extern "C" fn(Log, *mut c_void) -> *mut c_void,
-    pub logger_destroy: unsafe extern "C" fn(*mut c_void),
     pub build: unsafe extern "C" fn(*const Entry, *mut c_void, *const Build, *mut *mut c_void) -> i32,
     pub plan_data: unsafe extern "C" fn(*mut c_void, *mut usize) -> *const c_void,
     pub plan_destroy: unsafe extern "C" fn(*mut c_void),

@@ -44,6 +44,7 @@ hold! {
     networks_may_go_in_any_order;
     frames_compute_what_the_host_expects;
     threads_may_change;
+    engines_may_live_side_by_side;
     a_build_reports_its_progress_and_can_be_stopped;
     what_is_not_there_or_does_not_fit_is_refused;
     a_plan_that_does_not_load_is_built_anew;

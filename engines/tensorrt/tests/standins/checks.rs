@@ -312,6 +312,19 @@ pub fn threads_may_change(flavour: Flavour) {
     assert_eq!(stand_in.live(), [""; 0]);
 }
 
+/// The library knows one logger at a time, and uses it when its first owner is gone: another one ends the process.
+pub fn engines_may_live_side_by_side(flavour: Flavour) {
+    let (stand_in, cache) = (stand_in(flavour), cache());
+    let engine = || TensorRt::new(options(flavour, &stand_in, &cache)).expect("engine");
+    let (first, mut second) = (engine(), engine());
+    drop(first);
+    let input = second.allocate(&[4]).expect("input");
+    second.load(&relu("relu", &[4]), std::slice::from_ref(&input)).expect("load");
+    assert_eq!(second.certificates()[0].warnings, ["stand-in: nothing was optimised"]);
+    drop((second, input));
+    assert_eq!(stand_in.live(), [""; 0]);
+}
+
 pub fn a_build_reports_its_progress_and_can_be_stopped(flavour: Flavour) {
     let (stand_in, cache) = (stand_in(flavour), cache());
     let steps = Arc::new(AtomicUsize::new(0));

@@ -143,6 +143,19 @@ std::vector<Tensor> tensorsOf(std::string const& plan)
 // Objects speak through the logger that they were made with, as TensorRT's do: one that was destroyed before them is found out.
 using Speaker = ILogger*;
 
+// TensorRT registers the first logger that it is given for as long as a builder or a runtime lives, warns of a second one, and goes on
+// using the first when all that was made with it is gone: whoever gives two is found out.
+Speaker registered(void* given)
+{
+    static Speaker first = nullptr;
+    auto* const logger = static_cast<ILogger*>(given);
+    if (books.live["builder"] + books.live["runtime"] == 0)
+        first = logger;
+    if (logger != first)
+        std::fprintf(stderr, "stand-in: a second logger beside one that is in use\n"), std::abort();
+    return logger;
+}
+
 // What a creating call gives that is to fail: null, or the small number that TensorRT 11.4 gives without a driver.
 template <typename T>
 T* nothing(Speaker logger, char const* call)
@@ -614,14 +627,14 @@ EXPORT int32_t getInferLibVersion() noexcept
 
 EXPORT void* createInferBuilder_INTERNAL(void* given, int32_t) noexcept
 {
-    auto* const logger = static_cast<ILogger*>(given);
+    auto* const logger = registered(given);
     return fails("createInferBuilder") ? nothing<IBuilder>(logger, "createInferBuilder")
                                        : static_cast<IBuilder*>(new Builder(logger));
 }
 
 EXPORT void* createInferRuntime_INTERNAL(void* given, int32_t) noexcept
 {
-    auto* const logger = static_cast<ILogger*>(given);
+    auto* const logger = registered(given);
     return fails("createInferRuntime") ? nothing<IRuntime>(logger, "createInferRuntime")
                                        : static_cast<IRuntime*>(new Runtime(logger));
 }
