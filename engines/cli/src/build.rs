@@ -202,12 +202,14 @@ fn accept(arguments: &Arguments, bundle: &Bundle, sizes: &[Size], engine: &mut T
     let bar = progress::items((photographs.len() * bundle.manifest().sizes.len()) as u64, "reference");
     let golden = parity::make_golden(&mut reference, bundle, &photographs, || bar.inc(1))?;
     bar.finish_and_clear();
+    let known = engine.certificates().len();
     let report = parity::check_against(engine, bundle, &golden, sizes)?;
     println!("{report}");
     if !report.passed() {
         println!("FAILED: this TensorRT computes wrongly here, and stays refused");
         return Ok(ExitCode::from(1));
     }
+    let compared = engine.certificates()[known..].iter().map(|certificate| certificate.plan_sha256.clone());
     let plans = engine.plans();
     plans.cache.accept(&Acceptance {
         model: plans.model.clone(),
@@ -215,10 +217,13 @@ fn accept(arguments: &Arguments, bundle: &Bundle, sizes: &[Size], engine: &mut T
         library: plans.library.version().to_string(),
         target: plans.target.describe(),
         precision: plans.precision.name().to_owned(),
+        plans: compared.collect(),
         photographs: photographs.len(),
         worst_relative: report.worst().map_or(0.0, |worst| worst.relative),
     })?;
-    println!("passed: accepted for this bundle, version, GPU and precision");
+    println!(
+        "passed: accepted for this bundle, version, GPU and precision, with the engines that were compared"
+    );
     Ok(ExitCode::SUCCESS)
 }
 

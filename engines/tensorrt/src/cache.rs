@@ -8,19 +8,17 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use network::graph::Data;
-use network::{Network, PrecisionSpec};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::key::hex;
 use crate::layers::Layer;
 use crate::library::{Flavour, Version};
 
+pub use crate::key::Key;
+
 /// The environment variable that names the cache's folder.
 pub const CACHE_VARIABLE: &str = "PIXIO_CACHE";
-
-/// Version of the shim's choices (flags, types); part of every key.
-const SHIM: &str = "1";
 
 /// Why the cache could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,125 +37,6 @@ pub enum CacheError {
     /// A certificate could not be written as text.
     #[error("engine cache: {0}")]
     Text(toml::ser::Error),
-}
-
-/// What decides an engine, by the names that people read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Key {
-    /// Hash of the bundle's manifest, which holds that of its weights.
-    pub model: String,
-    /// Name of the network.
-    pub network: String,
-    /// Inputs and outputs with their shapes.
-    pub ports: String,
-    /// Hash of operations and computed constants: another program version may build a bundle otherwise.
-    pub graph: String,
-    /// `tensorrt` or `tensorrt-rtx`.
-    pub flavour: String,
-    /// The library's version.
-    pub library: String,
-    /// The GPU, or the compute capabilities.
-    pub target: String,
-    /// `fp32` or `fp16`.
-    pub precision: String,
-    /// The manifest's list of operations that keep more.
-    pub kept: String,
-    /// Version of the builder's settings in this program.
-    pub shim: String,
-}
-
-impl Key {
-    /// The key of a network.
-    pub(crate) fn new(
-        network: &Network,
-        model: &str,
-        library: (Flavour, Version),
-        target: String,
-        precision: network::Precision,
-        kept: &PrecisionSpec,
-    ) -> Self {
-        let port = |port: &network::graph::Port| format!("{}{:?}", port.name, port.shape);
-        let list = |ports: &[network::graph::Port]| ports.iter().map(port).collect::<Vec<_>>().join(" ");
-        Self {
-            model: model.to_owned(),
-            network: network.name().to_owned(),
-            ports: format!("{} -> {}", list(network.inputs()), list(network.outputs())),
-            graph: graph_hash(network),
-            flavour: library.0.name().to_owned(),
-            library: library.1.to_string(),
-            target,
-            precision: precision.name().to_owned(),
-            kept: format!("fp32 {:?} bf16 {:?}", kept.fp32, kept.bf16),
-            shim: SHIM.to_owned(),
-        }
-    }
-
-    fn fields(&self) -> [(&'static str, &str); 10] {
-        [
-            ("model", &self.model),
-            ("network", &self.network),
-            ("ports", &self.ports),
-            ("graph", &self.graph),
-            ("flavour", &self.flavour),
-            ("library", &self.library),
-            ("target", &self.target),
-            ("precision", &self.precision),
-            ("kept", &self.kept),
-            ("shim", &self.shim),
-        ]
-    }
-
-    /// Names the files.
-    fn hash(&self) -> String {
-        let mut hasher = Sha256::new();
-        for (name, value) in self.fields() {
-            hasher.update(format!("{name}={value}\n"));
-        }
-        hex(&hasher.finalize())[..16].to_owned()
-    }
-
-    /// What changed since another key of the same network, for people; nothing when both are equal.
-    fn changes_since(&self, old: &Self) -> Vec<String> {
-        let pairs = old.fields().into_iter().zip(self.fields()).filter(|(old, new)| old.1 != new.1);
-        pairs
-            .map(|((name, old), (_, new))| match name {
-                "library" => format!("{} {old} -> {new}", self.flavour),
-                "model" | "graph" => format!("{name} {:.12} -> {:.12}", old, new),
-                _ => format!("{name} {old} -> {new}"),
-            })
-            .collect()
-    }
-
-    /// Whether an engine of `other` would do: the same, but built for several GPUs of which this target is one.
-    fn is_met_by(&self, other: &Self) -> bool {
-        let capability = self.target.rsplit(' ').next().unwrap_or_default();
-        let portable = other.target.split(' ').all(|target| target.starts_with("sm_"));
-        let same = Self { target: other.target.clone(), ..self.clone() } == *other;
-        self == other || (same && portable && other.target.split(' ').any(|target| target == capability))
-    }
-}
-
-/// Operations, shapes and computed constants of a network; its stored weights are named by the model's hash.
-fn graph_hash(network: &Network) -> String {
-    let graph = network.graph();
-    let mut hasher = Sha256::new();
-    for node in graph.nodes() {
-        let operands: Vec<_> = node.operands.iter().map(|value| value.index()).collect();
-        let (op, result) = (&node.op, node.result.index());
-        hasher.update(format!("{} {op:?} {operands:?} {result} {:?}\n", node.name, graph.shape(node.result)));
-    }
-    for constant in graph.constants() {
-        hasher.update(format!("{} {}\n", constant.name, constant.value.index()));
-        if let Data::Computed(values) = &constant.data {
-            values.iter().for_each(|value| hasher.update(value.to_le_bytes()));
-        }
-    }
-    hex(&hasher.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An output against golden, as measured when the engine was built.
@@ -211,6 +90,8 @@ pub struct Acceptance {
     pub target: String,
     /// `fp32` or `fp16`.
     pub precision: String,
+    /// SHA-256 of every plan that agreed.
+    pub plans: Vec<String>,
     /// How many photographs agreed.
     pub photographs: usize,
     /// The worst error among them, as a share of the range.
@@ -283,6 +164,19 @@ impl Cache {
         Err(format!("{} is damaged: its hash is not that of its certificate", path.display()))
     }
 
+    /// As [`Cache::get`], but only if the plan is one of `accepted`, by their hashes: another build picks other kernels, which nobody
+    /// compared.
+    ///
+    /// # Errors
+    /// Why there is none that may run, for people.
+    pub fn get_accepted(&self, key: &Key, accepted: &[String]) -> Result<(Vec<u8>, Certificate), String> {
+        let (plan, certificate) = self.get(key)?;
+        if accepted.contains(&certificate.plan_sha256) {
+            return Ok((plan, certificate));
+        }
+        Err(format!("{} is another build than the one that was accepted", self.plan_path(key).display()))
+    }
+
     /// Stores an engine: plan, then certificate, each renamed into place when whole.
     ///
     /// # Errors
@@ -328,15 +222,21 @@ impl Cache {
         self.write(&self.folder.join(format!("{what:.16}.accepted")), text.as_bytes())
     }
 
-    /// Whether a version known to be bad was accepted, for exactly this.
-    pub fn accepted(&self, model: &str, library: (Flavour, Version), target: &str, precision: &str) -> bool {
+    /// How a version known to be bad was accepted, if it was, for exactly this.
+    pub fn accepted(
+        &self,
+        model: &str,
+        library: (Flavour, Version),
+        target: &str,
+        precision: &str,
+    ) -> Option<Acceptance> {
         let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let paths = entries.map(|entry| entry.path());
         let texts = paths
             .filter(|path| path.extension().is_some_and(|e| e == "accepted"))
             .filter_map(|path| std::fs::read_to_string(path).ok());
         let mut found = texts.filter_map(|text| toml::from_str::<Acceptance>(&text).ok());
-        found.any(|accepted| {
+        found.find(|accepted| {
             accepted.model == model
                 && accepted.flavour == library.0.name()
                 && accepted.library == library.1.to_string()
@@ -414,7 +314,7 @@ mod tests {
             target: text(target),
             precision: text("fp16"),
             kept: text("fp32 [] bf16 []"),
-            shim: text(SHIM),
+            shim: text("1"),
         }
     }
 
@@ -492,21 +392,37 @@ mod tests {
             library: text("10.3.0"),
             target: text("Orin sm_87"),
             precision: text("fp16"),
+            plans: vec![text("a plan's hash")],
             photographs: 16,
             worst_relative: 1e-3,
         };
         cache.accept(&acceptance).unwrap();
         let version = Version::from_number(100_300);
         let library = (Flavour::TensorRt, version);
-        assert!(cache.accepted("m", library, "Orin sm_87", "fp16"));
-        assert!(!cache.accepted("m", library, "Orin sm_87", "fp32"));
-        assert!(!cache.accepted("other", library, "Orin sm_87", "fp16"));
+        let accepted = |model, target, precision| cache.accepted(model, library, target, precision);
+        assert_eq!(accepted("m", "Orin sm_87", "fp16"), Some(acceptance.clone()));
+        assert_eq!(accepted("m", "Orin sm_87", "fp32"), None);
+        assert_eq!(accepted("other", "Orin sm_87", "fp16"), None);
         let other = Acceptance { target: text("Thor sm_110"), ..acceptance.clone() };
         cache.accept(&other).unwrap();
-        assert!(["Orin sm_87", "Thor sm_110"].iter().all(|gpu| cache.accepted("m", library, gpu, "fp16")));
+        assert!(["Orin sm_87", "Thor sm_110"].iter().all(|gpu| accepted("m", gpu, "fp16").is_some()));
         acceptance.photographs = 2;
         cache.accept(&acceptance).unwrap();
-        assert!(!cache.accepted("m", library, "Orin sm_87", "fp16"), "too few photographs");
-        assert!(cache.accepted("m", library, "Thor sm_110", "fp16"), "of another machine");
+        assert_eq!(accepted("m", "Orin sm_87", "fp16"), None, "too few photographs");
+        assert_eq!(accepted("m", "Thor sm_110", "fp16"), Some(other), "of another machine");
+    }
+
+    #[test]
+    fn acceptance_is_for_the_builds_that_were_compared() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path());
+        let key = key("10.3.0", "Orin sm_87");
+        assert!(cache.get_accepted(&key, &[]).unwrap_err().contains("no engine of backbone"));
+        stored(&cache, &key, b"plan");
+        let accepted = [cache.get(&key).unwrap().1.plan_sha256];
+        assert_eq!(cache.get_accepted(&key, &accepted).unwrap().0, b"plan");
+        stored(&cache, &key, b"the same, built again");
+        let refused = cache.get_accepted(&key, &accepted).unwrap_err();
+        assert!(refused.contains("another build than the one that was accepted"), "{refused}");
     }
 }

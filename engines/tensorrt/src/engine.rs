@@ -49,6 +49,8 @@ pub struct TensorRt {
     runtime: Arc<Runtime>,
     plans: Plans,
     device: Arc<Device>,
+    /// Of a version known to be bad only these plans may run, by their hashes; none where any may.
+    accepted: Option<Vec<String>>,
     notices: Vec<String>,
     certificates: Vec<Certificate>,
     watch: BuildWatch,
@@ -110,16 +112,19 @@ impl TensorRt {
         let device = Device::first().map_err(unavailable)?;
         let library = Library::open(flavour, options.library.as_deref())?;
         let target = Target::Device(device.clone());
-        let mut notices = Vec::new();
+        let (mut notices, mut accepted) = (Vec::new(), None);
         match judge(flavour, library.version()) {
             Verdict::Good => {}
             Verdict::Warn(reason) => notices.push(reason),
             Verdict::KnownBad(reason) => {
                 let known = (flavour, library.version());
                 let (describe, precision) = (target.describe(), options.precision.name());
-                let accepted = options.cache.accepted(&options.model, known, &describe, precision);
-                if !accepted && !options.is_on_trial {
-                    return Err(flavour.unavailable(format!("{reason}; {}", remedy())));
+                let acceptance = options.cache.accepted(&options.model, known, &describe, precision);
+                if !options.is_on_trial {
+                    accepted = acceptance.map(|acceptance| acceptance.plans);
+                    if accepted.is_none() {
+                        return Err(flavour.unavailable(format!("{reason}; {}", remedy())));
+                    }
                 }
                 notices.push(format!("a version known to be bad is used: {reason}"));
             }
@@ -135,8 +140,19 @@ impl TensorRt {
         };
         let TensorRtOptions { precision, kept, model, cache, .. } = options;
         let plans = Plans { library, cache, target, precision, kept, model };
-        let (scratch, certificates) = (None, Vec::new());
-        Ok(Self { identity, queue, frames, scratch, runtime, plans, device, notices, certificates, watch })
+        Ok(Self {
+            identity,
+            queue,
+            frames,
+            scratch: None,
+            runtime,
+            plans,
+            device,
+            accepted,
+            notices,
+            certificates: Vec::new(),
+            watch,
+        })
     }
 
     /// Sequences of steps that ran so far, and whether each is one CUDA graph.
@@ -154,14 +170,19 @@ impl TensorRt {
         &self.plans
     }
 
-    /// A bound context of a network, from a cached plan or a fresh one. A cached plan that the library refuses is built anew.
+    /// A bound context of a network, from a cached plan or a fresh one. A cached plan that the library refuses is built anew, unless
+    /// only what was accepted may run.
     fn context(&mut self, network: &Network, tensors: &[Arc<Memory>]) -> Result<Context, EngineError> {
         let announce = |reason: &str| {
             // Whether to go on is asked again at the builder's first step.
             let _ = (self.watch)(&format!("building {}: {reason}", network.name()), None);
         };
         let watch = |progress: Progress<'_>| (self.watch)(network.name(), Some(progress));
-        let found = self.plans.get(network, &announce, &watch)?;
+        let found = match &self.accepted {
+            None => self.plans.get(network, &announce, &watch)?,
+            Some(accepted) => self.plans.get_accepted(network, accepted)?,
+        };
+        let warned = |warning: String| format!("{} of {}: {warning}", self.identity.flavour, network.name());
         let note = |reason: &str| format!("built the engine of {}: {reason}", network.name());
         self.notices.extend(found.built_because.as_deref().map(note));
         let mut scratch = self.scratch.clone();
@@ -170,10 +191,11 @@ impl TensorRt {
         });
         let (context, certificate) = match first {
             Ok(context) => (context, found.certificate),
-            Err(error) if found.built_because.is_none() => {
+            Err(error) if found.built_because.is_none() && self.accepted.is_none() => {
                 let reason = format!("the cached engine does not load ({error})");
                 announce(&reason);
                 self.notices.push(note(&reason));
+                self.notices.extend(self.runtime.take_warnings().into_iter().map(warned));
                 let fresh = self.plans.rebuild(network, reason, &watch)?;
                 let context = Context::new(&self.runtime, network, &fresh.plan, tensors, |bytes| {
                     shared_scratch(&mut scratch, &self.device, bytes)
@@ -183,7 +205,6 @@ impl TensorRt {
             Err(error) => return Err(error),
         };
         self.scratch = scratch;
-        let warned = |warning| format!("{} of {}: {warning}", self.identity.flavour, network.name());
         self.notices.extend(self.runtime.take_warnings().into_iter().map(warned));
         self.certificates.push(certificate);
         Ok(context)

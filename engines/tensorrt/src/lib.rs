@@ -18,6 +18,7 @@ mod cuda;
 mod engine;
 mod frames;
 pub mod gate;
+mod key;
 pub mod layers;
 pub mod library;
 mod messages;

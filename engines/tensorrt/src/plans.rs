@@ -8,6 +8,7 @@ use perception::EngineError;
 
 use crate::build::{Progress, Target, Watch, build_plan};
 use crate::cache::{Cache, Certificate, Key, certificate};
+use crate::gate;
 use crate::library::Library;
 
 /// What decides the engines of one model, and where they are kept.
@@ -62,6 +63,24 @@ impl Plans {
         };
         announce(&reason);
         self.build(network, key, reason, watch)
+    }
+
+    /// The plan of a network from the cache, if it is one of those that were accepted, by their hashes.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] with what to do when there is none.
+    pub fn get_accepted(&self, network: &Network, accepted: &[String]) -> Result<Found, EngineError> {
+        match self.cache.get_accepted(&self.key(network), accepted) {
+            Ok((plan, certificate)) => Ok(Found { plan, certificate, built_because: None }),
+            Err(reason) => Err(EngineError::Load {
+                network: network.name().to_owned(),
+                reason: format!(
+                    "{reason}; of a TensorRT version known to be bad only engines that were compared with many photographs \
+                     may run: {}",
+                    gate::remedy()
+                ),
+            }),
+        }
     }
 
     /// Builds a network's engine, whatever the cache holds.

@@ -68,17 +68,31 @@ fn versions_known_to_be_bad_are_refused_unless_accepted() {
         refused.contains("known to compute wrong") && refused.contains("--accept-known-bad"),
         "{refused}"
     );
-    let trial = TensorRt::new(tensorrt::TensorRtOptions { is_on_trial: true, ..options.clone() }).unwrap();
+    let mut trial =
+        TensorRt::new(tensorrt::TensorRtOptions { is_on_trial: true, ..options.clone() }).unwrap();
+    let load = |engine: &mut TensorRt| {
+        let input = engine.allocate(&[4]).unwrap();
+        engine.load(&checks::relu("relu", &[4]), &[input]).map(drop)
+    };
+    load(&mut trial).unwrap();
     let acceptance = tensorrt::cache::Acceptance {
         model: options.model.clone(),
         flavour: FLAVOUR.name().to_owned(),
         library: "10.3.0".to_owned(),
         target: trial.plans().target.describe(),
         precision: Precision::Fp16.name().to_owned(),
+        plans: vec![trial.certificates()[0].plan_sha256.clone()],
         photographs: tensorrt::gate::LEAST_PHOTOGRAPHS,
         worst_relative: 1e-3,
     };
     options.cache.accept(&acceptance).unwrap();
-    let mut accepted = TensorRt::new(options).unwrap();
+    let mut accepted = TensorRt::new(options.clone()).unwrap();
     assert!(accepted.take_notices()[0].contains("known to be bad is used"));
+    load(&mut accepted).unwrap();
+    stand_in.fail("deserializeCudaEngine", 1);
+    let refused = load(&mut accepted).unwrap_err().to_string();
+    assert!(refused.contains("the plan was refused"), "not built anew: {refused}");
+    options.cache.remove(&accepted.certificates()[0].key).unwrap();
+    let refused = load(&mut accepted).unwrap_err().to_string();
+    assert!(refused.contains("only engines that were compared"), "{refused}");
 }

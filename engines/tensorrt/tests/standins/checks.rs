@@ -419,6 +419,7 @@ pub fn a_plan_that_does_not_load_is_built_anew(flavour: Flavour) {
     life(flavour, &stand_in, &cache).expect("life");
     stand_in.reset();
     stand_in.fail("deserializeCudaEngine", 1);
+    stand_in.set("warns", 1);
     let mut engine = TensorRt::new(options(flavour, &stand_in, &cache)).expect("engine");
     let input = engine.allocate(&[2, 3]).expect("input");
     engine.load(&relu("relu", &[2, 3]), std::slice::from_ref(&input)).expect("load");
@@ -427,6 +428,8 @@ pub fn a_plan_that_does_not_load_is_built_anew(flavour: Flavour) {
         notices.contains("does not load") && notices.contains("deserializeCudaEngine fails"),
         "{notices}"
     );
+    assert_eq!(notices.matches("the plan is of another GPU").count(), 2, "of both plans: {notices}");
+    assert_eq!(engine.certificates()[0].warnings, ["stand-in: nothing was optimised"], "of the build alone");
     assert_eq!(stand_in.calls_of(&["buildSerializedNetwork"]).len(), 1);
     drop((engine, input));
     assert_eq!(stand_in.live(), [""; 0]);
