@@ -84,6 +84,10 @@ def test_the_tool_finds_wrong_numbers(bundle, machine, tmp_path):
     assert "no engine" in built.stderr, built.stderr
     certificates = [path.read_text() for path in (tmp_path / "engines").glob("*.toml")]
     assert len(certificates) == 2 and all("[[parity]]" in text and "cosine" in text for text in certificates)
+    assert "again" not in built.stderr, "it was built by this very call"
+    again = tool("build", bundle, *arguments)
+    assert again.returncode == 1 and "building them again" in again.stderr, again
+    assert "building backbone: no engine of backbone" in again.stderr, again.stderr
     other = tool("build", bundle, *arguments, "--size", "128x48")
     assert other.returncode == 2 and "expected one of the bundle's sizes, 64x48" in other.stderr, other
     verified = tool("verify", bundle, *arguments)

@@ -110,6 +110,14 @@ pub enum ParityError {
     /// The networks could not be run.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// Nothing would be compared at a size.
+    #[error("golden outputs: expected those of input size {size}, there are those of {there}")]
+    NoCase {
+        /// The size that was asked for.
+        size: Size,
+        /// The sizes that there are.
+        there: String,
+    },
 }
 
 impl From<EngineError> for ParityError {
@@ -247,6 +255,7 @@ pub fn check_against<E: Engine>(
 ) -> Result<ParityReport, ParityError> {
     let mut differences = Vec::new();
     for size in sizes {
+        check_size(golden, *size)?;
         let mut model = Model::load(engine, bundle, *size)?;
         for case in golden.of_size(*size) {
             let outputs = model.outputs(engine, &case.image)?;
@@ -255,6 +264,16 @@ pub fn check_against<E: Engine>(
     }
     let tolerance = Tolerance::of_bundle(bundle, &engine.identity().precision);
     Ok(ParityReport { differences, tolerance })
+}
+
+/// That golden has a photograph of a size, which else would pass with the others.
+fn check_size(golden: &Golden, size: Size) -> Result<(), ParityError> {
+    if golden.of_size(size).next().is_some() {
+        return Ok(());
+    }
+    let mut there: Vec<_> = golden.cases.iter().map(|case| case.size.to_string()).collect();
+    there.dedup();
+    Err(ParityError::NoCase { size, there: there.join(", ") })
 }
 
 /// An output against golden; everything is NaN when golden lacks it, which no tolerance passes.
@@ -322,7 +341,11 @@ mod tests {
     #[test]
     fn nothing_compared_is_not_passed() {
         let folder = tempfile::tempdir().unwrap();
-        let report = check(&mut Dummy::default(), &bundle(folder.path()), &[]).unwrap();
-        assert!(!report.passed());
+        let bundle = bundle(folder.path());
+        assert!(!check(&mut Dummy::default(), &bundle, &[]).unwrap().passed());
+        let other = Size { width: 128, height: 48 };
+        let error = check(&mut Dummy::default(), &bundle, &[SIZE, other]).unwrap_err().to_string();
+        let expected = "golden outputs: expected those of input size 128x48, there are those of 64x48";
+        assert_eq!(error, expected, "one size does not pass for another");
     }
 }
