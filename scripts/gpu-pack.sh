@@ -29,7 +29,10 @@ mkdir -p "$log"
 export PIXIO_STANDIN=$here/standin/libpixio_copies.so
 command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
 failed=0
-for check in $("$here/gpu" --ignored --list 2>/dev/null | sed -n 's/^\(without_tensorrt_[a-z_]*\): test$/\1/p'); do
+listed=$("$here/gpu" --ignored --list 2>&1)
+checks=$(sed -n 's/^\(without_tensorrt_[a-z_]*\): test$/\1/p' <<<"$listed")
+[ -n "$checks" ] || { echo "FAILED to start: $listed"; exit 1; }
+for check in $checks; do
   if timeout 120 "$here/gpu" --ignored --nocapture --exact "$check" >"$log/$check.log" 2>&1; then
     echo "passed $check: $(grep -ho 'RESULT .*' "$log/$check.log" | sed 's/RESULT //' | paste -sd ';')"
   else

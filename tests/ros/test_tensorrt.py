@@ -2,6 +2,7 @@
 TensorRT and the driver, and computes nothing of worth, so its numbers must be found out."""
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -134,6 +135,47 @@ def test_a_bad_version_is_not_accepted_for_one_size_alone(bundle):
     arguments = ["--engine", "tensorrt", "--accept-known-bad", "--photographs", picture, "--size", "64x48"]
     refused = tool("build", bundle, *arguments)
     assert refused.returncode == 2 and "cannot be used with" in refused.stderr, refused
+
+
+TOOLS = {
+    "cargo": """case "$*" in
+*--exact\\ tensors_are_shared) echo "test result: ok. 0 passed" ;;
+*--exact\\ the_seam_holds) printf "thread 'it' panicked at tests/gpu.rs:1:1:\\nthe seam broke\\ntest result: FAILED" ; exit 101 ;;
+*--exact*) printf 'RESULT seen\\ntest result: ok. 1 passed\\n' ;;
+esac""",
+    "nvidia-smi": "echo A GPU, 595.00",
+    "trtexec": "echo '[I] GPU Compute Time: min = 1 ms, median = 1.25 ms, percentile(90%) = 2 ms'",
+}
+
+
+def test_the_check_for_gpus_walks_to_its_end(bundle, machine, monkeypatch, tmp_path):
+    """scripts/gpu-check.sh with cargo and NVIDIA's tools stood in for: each row is reached, gives its numbers, or says why it failed."""
+    given = machine("tensorrt")
+    (tmp_path / "tools").mkdir()
+    for name, text in TOOLS.items():
+        (tmp_path / "tools" / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / "tools" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'tools'}:{os.environ['PATH']}")
+    for name, value in {"PIXIO_TENSORRT": given["tensorrt"], "CARGO_TARGET_DIR": BIN.parent, "OUT": tmp_path, "FRAMES": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    script = Path(__file__).parents[2] / "scripts/gpu-check.sh"
+    ended = subprocess.run([str(script), str(bundle)], capture_output=True, text=True, timeout=240)
+    table = ended.stdout.split("\n\n")[-1]
+    assert ended.returncode == 1, ended
+    for row in [
+        "passed +without TensorRT: pixels equal the cpus +seen",
+        "FAILED +tensorrt doctor +FAIL cuda",
+        "FAILED +tensorrt fp32 build +.*OUT OF TOLERANCE",
+        "FAILED +tensorrt fp16 verify +.*OUT OF TOLERANCE",
+        r"passed +tensorrt fp16 bench +frame p50 [\d.]+ ms, p99 [\d.]+ ms",
+        "FAILED +tensorrt: the seam holds +the seam broke",
+        "FAILED +tensorrt: tensors are shared +there is no test",
+        "passed +tensorrt: frames are captured and timed +seen",
+        "passed +trtexec backbone 64x48 fp16 +GPU compute median 1.25 ms",
+    ]:
+        assert re.search(row, table), f"{row}:\n{ended.stdout}\n{ended.stderr}"
+    unknown = subprocess.run([str(script), str(tmp_path / "nowhere")], capture_output=True, text=True, timeout=60)
+    assert unknown.returncode == 1 and "expected a bundle's folder" in unknown.stderr, unknown
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
