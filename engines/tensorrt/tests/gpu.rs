@@ -1,6 +1,7 @@
 //! On a real GPU, by hand: `scripts/gpu-check.sh` runs these. They have never run so far.
 //!
-//! `PIXIO_GPU_FLAVOUR` is `tensorrt` (the default) or `tensorrt-rtx`, `PIXIO_GPU_BUNDLE` a bundle's folder. Those named
+//! `PIXIO_GPU_FLAVOUR` is `tensorrt` (the default) or `tensorrt-rtx`, `PIXIO_GPU_PRECISIONS` what to check (by default `fp32 fp16`),
+//! `PIXIO_GPU_BUNDLE` a bundle's folder. Those named
 //! `without_tensorrt` need no TensorRT: a stand-in for it alone, whose networks copy what they read, runs on the real driver.
 // A test may panic: that is how it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -25,6 +26,11 @@ const FRAMES: usize = 300;
 
 fn flavour() -> Flavour {
     std::env::var("PIXIO_GPU_FLAVOUR").map_or(Flavour::TensorRt, |name| name.parse().unwrap())
+}
+
+fn precisions() -> Vec<Precision> {
+    let named = std::env::var("PIXIO_GPU_PRECISIONS").unwrap_or_else(|_| "fp32 fp16".to_owned());
+    named.split_whitespace().map(|name| name.parse().unwrap()).collect()
 }
 
 /// The engine on the real driver, with networks that copy.
@@ -92,14 +98,13 @@ fn spread(mut times: Vec<Duration>) -> String {
 }
 
 fn engine(precision: Precision) -> TensorRt {
-    let cache = Cache::new(std::env::temp_dir().join("pixio-gpu-check"));
     let options = TensorRtOptions {
         flavour: flavour(),
         library: None,
         precision,
         kept: PrecisionSpec::default(),
         model: "conformance".to_owned(),
-        cache,
+        cache: Cache::of_user().unwrap(),
         is_on_trial: false,
     };
     TensorRt::new(options).unwrap()
@@ -108,8 +113,7 @@ fn engine(precision: Precision) -> TensorRt {
 #[test]
 #[ignore = "needs an NVIDIA GPU; scripts/gpu-check.sh runs it"]
 fn the_seam_holds() {
-    conformance::seam(&mut engine(Precision::Fp32));
-    conformance::seam(&mut engine(Precision::Fp16));
+    precisions().into_iter().for_each(|precision| conformance::seam(&mut engine(precision)));
 }
 
 #[test]
@@ -124,12 +128,21 @@ fn operations_are_pytorchs() {
     conformance::operations(&mut engine(Precision::Fp32));
 }
 
-/// Parity, one CUDA graph per set of heads, and how long a frame takes from pixels to depth in host memory.
+/// Largest difference of two depth maps as a share of the largest depth; what is no depth in one must be none in the other.
+fn apart(a: &[f32], b: &[f32]) -> f32 {
+    assert!(a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is_finite() == b.is_finite()));
+    let depths = || a.iter().zip(b).filter(|(a, _)| a.is_finite());
+    let largest = depths().fold(f32::MIN_POSITIVE, |largest, (a, _)| largest.max(a.abs()));
+    depths().fold(0.0_f32, |apart, (a, b)| apart.max((a - b).abs())) / largest
+}
+
+/// Parity, one CUDA graph per set of heads that computes what its steps did, and how long a frame takes from pixels to depth in host
+/// memory.
 #[test]
 #[ignore = "needs an NVIDIA GPU; scripts/gpu-check.sh runs it"]
 fn frames_are_captured_and_timed() {
     let folder = std::env::var("PIXIO_GPU_BUNDLE").expect("PIXIO_GPU_BUNDLE names a bundle");
-    for precision in [Precision::Fp32, Precision::Fp16] {
+    for precision in precisions() {
         let bundle = Bundle::open(folder.as_ref()).unwrap();
         let options = TensorRtOptions {
             flavour: flavour(),
@@ -149,11 +162,16 @@ fn frames_are_captured_and_timed() {
         let pixels: Vec<u8> = (0..3 * CAMERA.area()).map(|i| (i * 31 % 255) as u8).collect();
         let image = ImageView::new(&pixels, CAMERA, 3 * CAMERA.width, Encoding::Rgb8).unwrap();
         let depth = Wanted { depth: true, ..Wanted::default() };
-        let mut times: Vec<Duration> = Vec::with_capacity(FRAMES);
+        let (mut times, mut step_by_step) = (Vec::with_capacity(FRAMES), None);
         for _ in 0..FRAMES {
             let start = Instant::now();
-            pipeline.run(&mut view, &image, depth).unwrap();
+            let outputs = pipeline.run(&mut view, &image, depth).unwrap();
             times.push(start.elapsed());
+            if let Some(depth) = outputs.depth {
+                let first = step_by_step.get_or_insert_with(|| depth.meters().to_vec());
+                let apart = apart(first, depth.meters());
+                assert!(apart < 1e-4, "a graph computes otherwise than its steps: {apart} of the range");
+            }
         }
         let notices = pipeline.engine().take_notices();
         let captured = pipeline

@@ -14,6 +14,9 @@ const OLDEST_MAJOR: i32 = 10;
 /// The first driver that reads the PTX of the engine's kernels, ISA 8.5.
 const OLDEST_DRIVER: u32 = 555;
 
+/// The first release of Jetson's system with such a driver, which counts otherwise there (540.4.0 knows CUDA 12.6): JetPack 6.1.
+const OLDEST_L4T: (u32, u32) = (36, 4);
+
 /// The engine that must work; the others may be absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Wanted {
@@ -99,13 +102,36 @@ pub fn cuda(machine: &Machine, wanted: Wanted) -> Check {
         (devices, Some(_)) => {
             let driver = version.as_deref().unwrap_or("of unknown version");
             let found = format!("{} device(s): {}; driver {driver}", devices.len(), devices.join(", "));
-            if version.as_deref().is_some_and(is_too_old) {
-                let found = format!("{found}: expected {OLDEST_DRIVER} or later (CUDA 12.5)");
-                return Check::lacking(needed, Area::Cuda, found, "update NVIDIA's driver");
+            match too_old(machine, version.as_deref()) {
+                Some((expected, remedy)) => {
+                    Check::lacking(needed, Area::Cuda, format!("{found}: expected {expected}"), remedy)
+                }
+                None => Check::ok(Area::Cuda, found),
             }
-            Check::ok(Area::Cuda, found)
         }
     }
+}
+
+/// What is expected of a driver that does not read the kernels of the engine, and the remedy.
+fn too_old(machine: &Machine, driver: Option<&str>) -> Option<(String, &'static str)> {
+    if let Some(release) = l4t(machine) {
+        let (major, minor) = OLDEST_L4T;
+        let expected = format!("R{major}, revision {minor} or later (JetPack 6.1)");
+        return (release < OLDEST_L4T).then_some((expected, "update JetPack"));
+    }
+    let expected = format!("{OLDEST_DRIVER} or later (CUDA 12.5)");
+    driver.is_some_and(is_too_old).then_some((expected, "update NVIDIA's driver"))
+}
+
+/// Release and revision of a Jetson's system, of a line such as `# R36 (release), REVISION: 4.3, GCID: ...`.
+fn l4t(machine: &Machine) -> Option<(u32, u32)> {
+    let text = machine.read("/etc/nv_tegra_release")?;
+    let number = |mark: &str| {
+        let (_, rest) = text.split_once(mark)?;
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse().ok()
+    };
+    Some((number("# R")?, number("REVISION: ")?))
 }
 
 /// Whether a driver does not read the kernels of the engine.
@@ -223,6 +249,13 @@ mod tests {
         ("/usr/lib/aarch64-linux-gnu/tegra/libcuda.so.1.1", ""),
     ];
 
+    /// A Jetson of a release, whose driver counts otherwise than those of PCs.
+    fn jetson(release: &str) -> [(&str, &str); 4] {
+        let version = "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  540.4.0  Release Build\n";
+        let [_, model, driver] = JETSON;
+        [("/etc/nv_tegra_release", release), model, driver, ("/proc/driver/nvidia/version", version)]
+    }
+
     /// Files, the status for the engines onnx and tensorrt, and words of the line.
     type Case<'a> = (&'a [(&'a str, &'a str)], Status, Status, &'a str);
 
@@ -235,6 +268,9 @@ mod tests {
             (&[GPU, OLD, DRIVER], Status::Warn, Status::Fail, "driver 535.183.01: expected 555 or later"),
             (&[DRIVER], Status::Warn, Status::Fail, "the kernel shows no NVIDIA GPU"),
             (&JETSON, Status::Ok, Status::Ok, "AGX Orin Developer Kit (R36 (release), REVISION: 4.3)"),
+            (&jetson("# R36 (release), REVISION: 4.3, GCID: 1\n"), Status::Ok, Status::Ok, "driver 540.4.0"),
+            (&jetson("# R39 (release), REVISION: 2.0\n"), Status::Ok, Status::Ok, "driver 540.4.0"),
+            (&jetson("# R36 (release), REVISION: 3.0\n"), Status::Warn, Status::Fail, "revision 4 or later"),
         ];
         for (files, on_cpu, on_gpu, words) in cases {
             let (machine, _root) = stand_in(&[], files);
