@@ -119,17 +119,22 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// Why a loaded library does not suit the headers, if so. Within a major version TensorRT only appends to its classes;
-/// TensorRT-RTX promises nothing across minor versions.
+/// Why a loaded library does not suit the headers, if so. Within a major version TensorRT only appends to its classes, and with headers
+/// from 10.1 on the shim calls what 10.1 appended; TensorRT-RTX promises nothing across minor versions.
 pub fn misfit(flavour: Flavour, headers: Version, library: Version) -> Option<String> {
-    let same_minor = flavour == Flavour::TensorRt || headers.minor == library.minor;
-    if headers.major == library.major && same_minor {
-        return None;
-    }
-    let (title, wanted) = (flavour.title(), if flavour == Flavour::TensorRt { "major" } else { "minor" });
+    let same_major = headers.major == library.major;
+    let lacks_calls = |version: Version| (version.major, version.minor) < (10, 1);
+    let wanted = match flavour {
+        Flavour::TensorRtRtx if same_major && headers.minor == library.minor => return None,
+        Flavour::TensorRtRtx => "the same minor version",
+        Flavour::TensorRt if !same_major => "the same major version",
+        Flavour::TensorRt if lacks_calls(library) && !lacks_calls(headers) => "10.1 or later",
+        Flavour::TensorRt => return None,
+    };
     Some(format!(
-        "this program was built against the headers of {title} {headers}, the library is {library}: expected the same \
-         {wanted} version; build again against the headers of {library}"
+        "this program was built against the headers of {} {headers}, the library is {library}: expected {wanted}; build again \
+         against the headers of {library}",
+        flavour.title()
     ))
 }
 
@@ -252,6 +257,9 @@ mod tests {
             (t, 101_602, 101_300, true),
             (t, 101_602, 110_400, false),
             (t, 110_400, 101_602, false),
+            (t, 101_602, 100_001, false),
+            (t, 100_001, 100_001, true),
+            (t, 100_001, 101_602, true),
             (r, 10_701, 10_702, true),
             (r, 10_601, 10_701, false),
         ];
