@@ -23,10 +23,12 @@ pub enum Target {
 }
 
 impl Target {
-    /// As it stands in the key of a cached engine: name and capability of the GPU, or the capabilities.
+    /// As it stands in the key of a cached engine: name, multiprocessors and at the end capability of the GPU; or the capabilities.
     pub fn describe(&self) -> String {
         match self {
-            Target::Device(device) => format!("{} sm_{}", device.name(), device.capability()),
+            Target::Device(device) => {
+                format!("{} {} SMs sm_{}", device.name(), device.multiprocessors(), device.capability())
+            }
             Target::Capabilities(list) => {
                 list.iter().map(|capability| format!("sm_{capability}")).collect::<Vec<_>>().join(" ")
             }

@@ -28,6 +28,7 @@ pub struct Device {
     context: sys::CUcontext,
     name: String,
     capability: i32,
+    multiprocessors: i32,
     driver: i32,
     is_integrated: bool,
 }
@@ -66,11 +67,13 @@ impl Device {
         let capability = 10 * attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?
             + attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
         let is_integrated = attribute(Attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED)? != 0;
+        let multiprocessors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
         let driver = driver()?;
         // SAFETY: the device is there; released once, by `drop`.
         let context =
             unsafe { result::primary_ctx::retain(handle) }.map_err(at("cuDevicePrimaryCtxRetain"))?;
-        let device = Arc::new(Self { handle, context, name, capability, driver, is_integrated });
+        let device =
+            Arc::new(Self { handle, context, name, capability, multiprocessors, driver, is_integrated });
         device.bind()?;
         Ok(device)
     }
@@ -83,6 +86,11 @@ impl Device {
     /// Compute capability, for example 87 for Orin.
     pub fn capability(&self) -> i32 {
         self.capability
+    }
+
+    /// Multiprocessors in use: all Jetsons of a generation share one name, and power modes switch some off.
+    pub fn multiprocessors(&self) -> i32 {
+        self.multiprocessors
     }
 
     /// The CUDA version that the driver knows, for example 12.6.

@@ -50,6 +50,7 @@ hold! {
     a_build_reports_its_progress_and_can_be_stopped;
     what_is_not_there_or_does_not_fit_is_refused;
     a_plan_that_does_not_load_is_built_anew;
+    another_gpu_of_the_same_name_has_its_own_plans;
     hostile_plans_and_files_are_refused;
 }
 

@@ -131,10 +131,10 @@ pub fn calls_come_in_order(flavour: Flavour) {
 fn starts_in_order(stand_in: &StandIn) {
     let started = stand_in.calls_of(&["cuInit", "cuDevice", "createInfer", "cuStreamCreate", "cuModuleLoad"]);
     let attribute = "cuDeviceGetAttribute";
-    let start =
-        ["cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", attribute, attribute, attribute];
+    let start = ["cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName"];
+    let start = [&start[..], &[attribute; 4]].concat();
     let then = ["cuDevicePrimaryCtxRetain", "createInferRuntime", "cuStreamCreate", "cuModuleLoadData"];
-    assert_eq!(started[..start.len() + then.len()], [&start[..], &then].concat());
+    assert_eq!(started[..start.len() + then.len()], [&start[..], &then[..]].concat());
 }
 
 /// Every call that can fail, failing: a clear error, or the reported way round, and nothing left behind.
@@ -431,6 +431,21 @@ pub fn a_plan_that_does_not_load_is_built_anew(flavour: Flavour) {
     assert_eq!(notices.matches("the plan is of another GPU").count(), 2, "of both plans: {notices}");
     assert_eq!(engine.certificates()[0].warnings, ["stand-in: nothing was optimised"], "of the build alone");
     assert_eq!(stand_in.calls_of(&["buildSerializedNetwork"]).len(), 1);
+    drop((engine, input));
+    assert_eq!(stand_in.live(), [""; 0]);
+}
+
+/// A Jetson of another size, or in another power mode, has the same name and capability.
+pub fn another_gpu_of_the_same_name_has_its_own_plans(flavour: Flavour) {
+    let (stand_in, cache) = (stand_in(flavour), cache());
+    life(flavour, &stand_in, &cache).expect("life");
+    stand_in.set("multiprocessors", 64);
+    let mut engine = TensorRt::new(options(flavour, &stand_in, &cache)).expect("engine");
+    let input = engine.allocate(&[2, 3]).expect("input");
+    engine.load(&relu("relu", &[2, 3]), std::slice::from_ref(&input)).expect("load");
+    let notices = engine.take_notices();
+    let change = "target Stand-in GPU 128 SMs sm_89 -> Stand-in GPU 64 SMs sm_89";
+    assert_eq!(notices, [format!("built the engine of relu: {change}")]);
     drop((engine, input));
     assert_eq!(stand_in.live(), [""; 0]);
 }

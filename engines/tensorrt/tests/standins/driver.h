@@ -160,8 +160,9 @@ EXPORT int cuDeviceGetName(char* name, int length, int)
 }
 EXPORT int cuDeviceGetAttribute(int* value, int attribute, int)
 {
-    // CU_DEVICE_ATTRIBUTE_INTEGRATED, COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR
-    *value = attribute == 18 ? setting("integrated", 0) : attribute == 75 ? 8 : attribute == 76 ? 9 : 0;
+    // CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, INTEGRATED, COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR
+    *value = attribute == 16 ? setting("multiprocessors", 128) : attribute == 18 ? setting("integrated", 0) : attribute == 75 ? 8
+        : attribute == 76 ? 9 : 0;
     return fails("cuDeviceGetAttribute") ? INVALID_VALUE : SUCCESS;
 }
 EXPORT int cuDriverGetVersion(int* version)
