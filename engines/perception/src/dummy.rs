@@ -16,6 +16,8 @@ pub enum Call {
     Load(String),
     /// An image was preprocessed.
     Preprocess,
+    /// Numbers were copied into a tensor.
+    Upload,
     /// A network of this name ran.
     Run(String),
     /// A tensor was copied out.
@@ -146,6 +148,7 @@ impl Engine for Dummy {
 
     fn upload(&mut self, values: &[f32], into: &DummyTensor) -> Result<(), EngineError> {
         same_len(into, values.len())?;
+        self.record(Call::Upload);
         lock(&into.values).copy_from_slice(values);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Which heads of a bundle serve, and their networks on an engine.
 
 use calibration::Size;
+use control::{ActionChunk, RosTime};
 use network::manifest::DepthMeaning;
 use network::modules::policy::{ACTIONS, EMBEDDING, PAST, STATE};
 use network::{Bundle, HeadSpec, Manifest, Network, Task};
@@ -118,6 +119,13 @@ pub(crate) struct Networks<E: Engine> {
     policy: Option<PolicyNetwork<E>>,
 }
 
+/// What a policy reads besides the image, as far as it is known.
+pub(crate) struct Observed {
+    stamp: RosTime,
+    state: Result<Vec<f32>, PolicyError>,
+    past: Result<Option<Vec<f32>>, PolicyError>,
+}
+
 /// A policy's network and the tensors that do not come of the image.
 struct PolicyNetwork<E: Engine> {
     network: E::Network,
@@ -212,6 +220,32 @@ impl<E: Engine> Networks<E> {
         labels.decode(&buffers.numbers, &mut buffers.largest).map_err(|reason| failed("segmentation", reason))
     }
 
+    /// Copies in what a policy reads besides the image. Before the image: an engine on a GPU waits for what it was asked for before it
+    /// overwrites an input, and a frame that waits half-way is not one sequence.
+    ///
+    /// # Errors
+    /// When the engine fails; what is not known is told by [`Networks::act`].
+    pub fn observe(
+        &self,
+        engine: &mut E,
+        policy: &Policy,
+        memory: &mut PolicyMemory,
+        observation: Observation<'_>,
+    ) -> Result<Observed, EngineError> {
+        let stamp = observation.stamp;
+        memory.advance(stamp);
+        let state = policy.observed(observation);
+        let past = memory.past(stamp);
+        let Some(network) = &self.policy else { return Ok(Observed { stamp, state, past }) };
+        if let (Some(tensor), Ok(state)) = (&network.state, &state) {
+            engine.upload(state, tensor)?;
+        }
+        if let (Some(tensor), Ok(Some(past))) = (&network.past, &past) {
+            engine.upload(past, tensor)?;
+        }
+        Ok(Observed { stamp, state, past })
+    }
+
     /// Predicts actions; the image joins the history whether they are known or not.
     ///
     /// # Errors
@@ -221,19 +255,10 @@ impl<E: Engine> Networks<E> {
         engine: &mut E,
         policy: &Policy,
         memory: &mut PolicyMemory,
-        observation: Observation<'_>,
-    ) -> Result<Result<control::ActionChunk, PolicyError>, EngineError> {
+        observed: Observed,
+    ) -> Result<Result<ActionChunk, PolicyError>, EngineError> {
         let Some(network) = &mut self.policy else { return Ok(Err(PolicyError::NoState)) };
-        let stamp = observation.stamp;
-        memory.advance(stamp);
-        let state = policy.observed(observation);
-        let past = memory.past(stamp);
-        if let (Some(tensor), Ok(state)) = (&network.state, &state) {
-            engine.upload(state, tensor)?;
-        }
-        if let (Some(tensor), Ok(Some(past))) = (&network.past, &past) {
-            engine.upload(past, tensor)?;
-        }
+        let Observed { stamp, state, past } = observed;
         engine.run(&mut network.network)?;
         if let Some((embedding, past_tensor)) = network.embedding.zip(network.past.as_ref()) {
             let embedding = download(engine, &network.network, embedding)?;
@@ -319,5 +344,80 @@ impl Buffers {
             policy: heads.policy.as_ref().map(|(_, policy)| policy.memory()),
             ..Self::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dummy::{Call, Dummy};
+    use crate::image::{Encoding, ImageView};
+    use crate::pipeline::Pipeline;
+    use crate::pipeline::tests::CAMERA;
+    use network::bundle::random_model;
+    use network::manifest::Pooling;
+    use network::{Architecture, HeadKind};
+
+    /// With heads for points, segments and a policy that sees three images.
+    fn pipeline(dummy: &Dummy) -> (tempfile::TempDir, Pipeline<Dummy>) {
+        let folder = tempfile::tempdir().unwrap();
+        let mlp = HeadKind::MlpPolicy { pooling: Pooling::Mean, history: 3, hidden: vec![8] };
+        let heads = [
+            ("points".to_owned(), HeadKind::LinearPoints {}),
+            ("segmentation".to_owned(), HeadKind::LinearSegmentation {}),
+            ("policy".to_owned(), mlp),
+        ];
+        let size = Size { width: 64, height: 48 };
+        let model = random_model(Architecture::named("pixio-tiny16").unwrap(), &heads, &[size], 1).unwrap();
+        let bundle = model.write(&folder.path().join("bundle"), false, |_| ()).unwrap();
+        (folder, Pipeline::new(dummy.clone(), bundle, None).unwrap())
+    }
+
+    #[test]
+    fn every_head_reads_one_pass_of_the_backbone() {
+        let dummy = Dummy::default();
+        let (_folder, mut pipeline) = pipeline(&dummy);
+        let mut view = pipeline.view(CAMERA, None).unwrap();
+        let pixels = vec![100; CAMERA.area()];
+        let image = ImageView::new(&pixels, CAMERA, CAMERA.width, Encoding::Mono8).unwrap();
+        let wanted = Wanted { depth: true, points: true, segmentation: true, ..Wanted::default() };
+        dummy.take_calls();
+        let mut run = |secs: i64, state: Option<&[f64]>| {
+            let observation = Observation { stamp: RosTime(secs * 1_000_000_000), state };
+            let outputs = pipeline.run_observed(&mut view, &image, wanted, Some(observation)).unwrap();
+            assert!(outputs.depth.is_some() && outputs.points.is_some() && outputs.segmentation.is_some());
+            outputs.policy.unwrap()
+        };
+        let chunk = run(1, Some(&[0.0; 7])).unwrap();
+        assert_eq!((chunk.steps(), chunk.observation().0), (1, 1_000_000_000));
+        let runs: Vec<_> =
+            dummy.take_calls().into_iter().filter(|call| matches!(call, Call::Run(_))).collect();
+        let of = |name: &str| runs.iter().filter(|call| **call == Call::Run(name.to_owned())).count();
+        assert_eq!(["backbone", "points", "segmentation", "policy"].map(of), [1, 1, 1, 2], "{runs:?}");
+        assert_eq!(run(2, None), Err(PolicyError::NoState));
+        assert!(run(3, Some(&[0.0; 6])).is_err());
+        // Without an observation nothing is predicted.
+        assert!(pipeline.run(&mut view, &image, wanted).unwrap().policy.is_none());
+    }
+
+    /// What goes in after the image would break a frame's sequence in two on a GPU.
+    #[test]
+    fn what_a_policy_reads_goes_in_before_the_image() {
+        let dummy = Dummy::default();
+        let (_folder, mut pipeline) = pipeline(&dummy);
+        let mut view = pipeline.view(CAMERA, None).unwrap();
+        let pixels = vec![100; CAMERA.area()];
+        let image = ImageView::new(&pixels, CAMERA, CAMERA.width, Encoding::Mono8).unwrap();
+        for tenths in 1..3 {
+            dummy.take_calls();
+            let observation = Observation { stamp: RosTime(tenths * 100_000_000), state: Some(&[0.0; 7]) };
+            let wanted = Wanted::default();
+            let outputs = pipeline.run_observed(&mut view, &image, wanted, Some(observation)).unwrap();
+            assert!(outputs.policy.unwrap().is_ok());
+        }
+        // The second image's: the first one stands for those before it too, and its policy runs twice.
+        let run = |name: &str| Call::Run(name.to_owned());
+        let expected = [Call::Upload, Call::Upload, Call::Preprocess, run("backbone"), run("policy")];
+        assert_eq!(dummy.take_calls(), [&expected[..], &[Call::Download, Call::Download]].concat());
     }
 }

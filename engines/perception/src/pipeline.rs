@@ -334,6 +334,12 @@ impl<E: Engine> Pipeline<E> {
         let sees = plan.anything() || wanted.features;
         let mut clock = Clock::start();
 
+        let observed = match (&self.heads.policy, view.heads.policy.as_mut(), observation) {
+            (Some((_, policy)), Some(memory), Some(observation)) => {
+                Some(networks.observe(&mut self.engine, policy, memory, observation)?)
+            }
+            _ => None,
+        };
         let resized = view.preprocessing.loads();
         if sees {
             self.engine.preprocess(image, &mut view.preprocessing, &networks.input)?;
@@ -351,9 +357,9 @@ impl<E: Engine> Pipeline<E> {
 
         let mut heads = networks.run(&mut self.engine, plan)?;
         clock.lap();
-        let policy = match (&self.heads.policy, view.heads.policy.as_mut(), observation) {
-            (Some((_, policy)), Some(memory), Some(observation)) => {
-                Some(networks.act(&mut self.engine, policy, memory, observation)?)
+        let policy = match (&self.heads.policy, view.heads.policy.as_mut(), observed) {
+            (Some((_, policy)), Some(memory), Some(observed)) => {
+                Some(networks.act(&mut self.engine, policy, memory, observed)?)
             }
             _ => None,
         };
@@ -446,7 +452,6 @@ pub(crate) mod tests {
     use crate::dummy::{Call, Dummy};
     use crate::image::Encoding;
     use network::bundle::random_model;
-    use network::manifest::Pooling;
     use network::{Architecture, HeadKind, Meaning};
 
     const NETWORK: Size = Size { width: 64, height: 48 };
@@ -466,43 +471,6 @@ pub(crate) mod tests {
         }
         let bundle = model.write(&folder.path().join("bundle"), false, |_| ()).unwrap();
         (folder, Pipeline::new(dummy.clone(), bundle, None).unwrap())
-    }
-
-    #[test]
-    fn every_head_reads_one_pass_of_the_backbone() {
-        let folder = tempfile::tempdir().unwrap();
-        let mlp = HeadKind::MlpPolicy { pooling: Pooling::Mean, history: 3, hidden: vec![8] };
-        let heads = [
-            ("points".to_owned(), HeadKind::LinearPoints {}),
-            ("segmentation".to_owned(), HeadKind::LinearSegmentation {}),
-            ("policy".to_owned(), mlp),
-        ];
-        let model =
-            random_model(Architecture::named("pixio-tiny16").unwrap(), &heads, &[NETWORK], 1).unwrap();
-        let bundle = model.write(&folder.path().join("bundle"), false, |_| ()).unwrap();
-        let dummy = Dummy::default();
-        let mut pipeline = Pipeline::new(dummy.clone(), bundle, None).unwrap();
-        let mut view = pipeline.view(CAMERA, None).unwrap();
-        let pixels = vec![100; CAMERA.area()];
-        let image = ImageView::new(&pixels, CAMERA, CAMERA.width, Encoding::Mono8).unwrap();
-        let wanted = Wanted { depth: true, points: true, segmentation: true, ..Wanted::default() };
-        dummy.take_calls();
-        let mut run = |secs: i64, state: Option<&[f64]>| {
-            let observation = Observation { stamp: control::RosTime(secs * 1_000_000_000), state };
-            let outputs = pipeline.run_observed(&mut view, &image, wanted, Some(observation)).unwrap();
-            assert!(outputs.depth.is_some() && outputs.points.is_some() && outputs.segmentation.is_some());
-            outputs.policy.unwrap()
-        };
-        let chunk = run(1, Some(&[0.0; 7])).unwrap();
-        assert_eq!((chunk.steps(), chunk.observation().0), (1, 1_000_000_000));
-        let runs: Vec<_> =
-            dummy.take_calls().into_iter().filter(|call| matches!(call, Call::Run(_))).collect();
-        let of = |name: &str| runs.iter().filter(|call| **call == Call::Run(name.to_owned())).count();
-        assert_eq!(["backbone", "points", "segmentation", "policy"].map(of), [1, 1, 1, 2], "{runs:?}");
-        assert_eq!(run(2, None), Err(PolicyError::NoState));
-        assert!(run(3, Some(&[0.0; 6])).is_err());
-        // Without an observation nothing is predicted.
-        assert!(pipeline.run(&mut view, &image, wanted).unwrap().policy.is_none());
     }
 
     #[test]
