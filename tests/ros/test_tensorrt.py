@@ -85,7 +85,7 @@ def test_the_tool_finds_wrong_numbers(bundle, machine, tmp_path):
     assert "no engine" in built.stderr, built.stderr
     certificates = [path.read_text() for path in (tmp_path / "engines").glob("*.toml")]
     assert len(certificates) == 2 and all("[[parity]]" in text and "cosine" in text for text in certificates)
-    assert "again" not in built.stderr, "it was built by this very call"
+    assert "building them again" not in built.stderr, "they were built by this very call"
     again = tool("build", bundle, *arguments)
     assert again.returncode == 1 and "building them again" in again.stderr, again
     assert "building backbone: no engine of backbone" in again.stderr, again.stderr
