@@ -10,7 +10,7 @@ source .pixio/setup.bash
 folder=${1:-out/gpu-pack}
 mkdir -p "$folder"
 cargo build --release -q --workspace --examples
-test=$(cargo test --release --workspace --test gpu --no-run --message-format json 2>/dev/null |
+test=$(cargo test --release -q --workspace --test gpu --no-run --message-format json |
   python3 -c 'import json, sys
 for line in map(json.loads, sys.stdin):
     if line.get("executable") and line["target"]["name"] == "gpu":

@@ -139,6 +139,11 @@ fn cuda_version(number: i32) -> String {
     format!("{}.{}", number / 1000, number % 1000 / 10)
 }
 
+/// As [`at`], of memory that was asked for.
+fn no_memory(call: &'static str, bytes: usize) -> impl Fn(DriverError) -> CudaError {
+    move |error| CudaError { call, reason: format!("{bytes} bytes: {error}") }
+}
+
 /// Waits for the default stream. Fills and copies that name no stream go there: they may return before the device's memory
 /// has changed, and the engine's stream, which does not block, does not wait for them.
 fn finish_default_stream() -> Result<(), CudaError> {
@@ -279,7 +284,7 @@ impl Memory {
     pub fn zeros(device: &Arc<Device>, bytes: usize) -> Result<Arc<Self>, CudaError> {
         let bytes = bytes.max(1);
         // SAFETY: freed once, by `drop`.
-        let address = unsafe { result::malloc_sync(bytes) }.map_err(at("cuMemAlloc"))?;
+        let address = unsafe { result::malloc_sync(bytes) }.map_err(no_memory("cuMemAlloc", bytes))?;
         let memory = Arc::new(Self { address, bytes, device: device.clone() });
         // SAFETY: the memory is of that size.
         unsafe { result::memset_d8_sync(address, 0, bytes) }.map_err(at("cuMemsetD8"))?;
@@ -355,7 +360,8 @@ impl Pinned {
     pub fn new(device: &Arc<Device>, bytes: usize) -> Result<Self, CudaError> {
         let flags = if device.is_integrated() { sys::CU_MEMHOSTALLOC_DEVICEMAP } else { 0 };
         // SAFETY: freed once, by `drop`.
-        let host = unsafe { result::malloc_host(bytes.max(1), flags) }.map_err(at("cuMemHostAlloc"))?;
+        let host = unsafe { result::malloc_host(bytes.max(1), flags) }
+            .map_err(no_memory("cuMemHostAlloc", bytes))?;
         let mut pinned = Self { host, mapped: None, bytes, device: device.clone() };
         if device.is_integrated() {
             let mut address = 0;
