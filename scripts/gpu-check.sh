@@ -22,7 +22,7 @@ bundle=${given:-$(realpath "$log")/b16}
 [ -d "$bundle" ] || [ -z "$given" ] || { echo "gpu-check.sh: $bundle: expected a bundle's folder" >&2; exit 1; }
 rows=() failed=0
 # Engines of this run alone: a row about a build must build.
-export PIXIO_CACHE=$(realpath "$log")/engines
+export PIXIO_CACHE=$(realpath "$log")/gpu-check-engines
 rm -rf "$PIXIO_CACHE"
 
 # Why a command failed, of what it printed: what a test panicked with, what the doctor found, a number that is wrong, else the last line.
