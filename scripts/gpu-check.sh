@@ -27,7 +27,7 @@ rm -rf "$PIXIO_CACHE"
 
 # Why a command failed, of what it printed: what a test panicked with, what the doctor found, a number that is wrong, else the last line.
 reason() {
-  { grep -A1 -m1 'panicked at' "$1" || grep -m1 -e '^FAIL ' -e 'OUT OF TOLERANCE' "$1" || grep -v '^$' "$1"; } | tail -1 | cut -c1-160
+  { grep -A1 -m1 'panicked at' "$1" || grep -m1 -e '^FAIL ' -e 'OUT OF TOLERANCE' "$1" || grep -v '^$' "$1"; } | tail -1 | tr '|' '/' | cut -c1-160
 }
 
 # row NAME COMMAND...: runs it, keeps what it prints, and notes how it ended.
