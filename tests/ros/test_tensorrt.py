@@ -159,7 +159,7 @@ def test_the_check_for_gpus_walks_to_its_end(bundle, machine, monkeypatch, tmp_p
     for name, value in {"PIXIO_TENSORRT": given["tensorrt"], "CARGO_TARGET_DIR": BIN.parent, "OUT": tmp_path, "FRAMES": 2}.items():
         monkeypatch.setenv(name, str(value))
     script = Path(__file__).parents[2] / "scripts/gpu-check.sh"
-    ended = subprocess.run([str(script), str(bundle)], capture_output=True, text=True, timeout=240)
+    ended = subprocess.run([str(script), str(bundle)], capture_output=True, text=True, timeout=600)
     table = ended.stdout.split("\n\n")[-1]
     assert ended.returncode == 1, ended
     for row in [
