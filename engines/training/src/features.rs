@@ -145,6 +145,7 @@ impl FeaturesWriter {
     pub fn finish(mut self) -> Result<Features, TrainingError> {
         let io = |reason| TrainingError::Io { path: self.path.clone(), reason };
         self.out.flush().map_err(io)?;
+        self.out.get_ref().sync_all().map_err(io)?;
         if (self.numbers * BYTES) as u64 != self.of.byte_len() {
             let reason = format!(
                 "expected {} numbers of features, got {}",
@@ -155,7 +156,10 @@ impl FeaturesWriter {
         }
         let about = self.path.with_extension("json");
         let text = serde_json::to_string_pretty(&self.of).unwrap_or_default();
-        std::fs::write(&about, text).map_err(|reason| TrainingError::Io { path: about.clone(), reason })?;
+        // It appears at once and last: where it is, the features are whole.
+        let beside = about.with_extension("partial");
+        let wrote = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &about));
+        wrote.map_err(|reason| TrainingError::Io { path: about.clone(), reason })?;
         let missing = "the file was removed while it was written".to_owned();
         Features::open(&self.path, &self.of)?.ok_or(TrainingError::Run { path: about, reason: missing })
     }
@@ -194,5 +198,11 @@ mod tests {
         let mut short = FeaturesWriter::create(&path, of("a")).unwrap();
         short.push(&[1e6]).unwrap_err();
         assert!(short.finish().is_err());
+        let mut files: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        files.sort();
+        assert_eq!(files, ["features.f16", "features.json"], "nothing half-written is left");
     }
 }

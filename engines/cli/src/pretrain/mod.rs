@@ -6,7 +6,7 @@ mod paintings;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use calibration::Size;
 use network::bundle::pretrained_model;
 use network::manifest::PreprocessingSpec;
@@ -20,7 +20,7 @@ use training::{Learner, Learning, Parameters, Program};
 
 use self::curated::Sources;
 use crate::engine::ReferenceArguments;
-use crate::train::drive::RunArguments;
+use crate::train::drive::{RunArguments, check_rate};
 use crate::train::pictures;
 use crate::{info, photographs, progress};
 
@@ -120,6 +120,14 @@ struct Plan {
     showing: Showing,
     parameters: Parameters,
     origin: String,
+    /// What it goes on from: name, and the encoder's hash.
+    from: String,
+}
+
+impl Plan {
+    fn colours(&self) -> Colours {
+        Colours { mean: self.preprocessing.mean, std: self.preprocessing.std }
+    }
 }
 
 /// Pictures that are computed together on a thread.
@@ -145,15 +153,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let size = Size { width: side, height: side };
     let (sources, rgb) = Sources::read(&arguments.data, size)?;
     let images = Images { side, rgb };
+    let held_out = arguments.read_held_out(&images)?;
     let (count, about) = (images.count(), arguments.about(&plan, &images));
-    let colours = Colours { mean: plan.preprocessing.mean, std: plan.preprocessing.std };
-    let task = MaskedImages::new(images, &plan.architecture, colours, plan.showing)?;
+    let task = MaskedImages::new(images, &plan.architecture, plan.colours(), plan.showing)?;
     eprintln!("{}", arguments.announce(&plan, count));
     let graph = pretraining::graph(&plan.architecture, &plan.decoder, task.seen())?;
     let program = Program::new(graph, |_| true);
     let mut learner = Learner::new(program, plan.parameters.clone(), arguments.learning(), about, task);
     arguments.run.drive(&mut learner, "pre-training")?;
-    arguments.finish(&plan, &learner, colours)?;
+    arguments.finish(&plan, &learner, held_out)?;
     sources.write(&arguments.run.run, &learner.task)?;
     let model = pretrained_model(
         plan.architecture.clone(),
@@ -194,12 +202,7 @@ impl Arguments {
         let block = self.mask_block.unwrap_or((architecture.grid / 4).max(1));
         pretrain::check_mask(&architecture, block, self.mask_ratio)
             .map_err(|reason| anyhow!("mask: {reason}"))?;
-        ensure!(self.batch > 0, "--batch: expected at least 1");
-        ensure!(
-            (0.01..=1.0).contains(&self.smallest_crop),
-            "--smallest-crop: expected 0.01 to 1, got {}",
-            self.smallest_crop
-        );
+        self.check(&architecture)?;
         let mut parameters = pretrain::initial(&architecture, &decoder, self.run.seed);
         if let Some(from) = &from {
             let named = |(name, shape): (String, Vec<usize>)| (format!("encoder.{name}"), shape);
@@ -226,9 +229,42 @@ impl Arguments {
             }
             None => format!("masked pixels of {}, from random weights", self.data_names()),
         };
+        let begins = from
+            .as_ref()
+            .map_or("random".to_owned(), |from| format!("{origin}, encoder {}", from.manifest().encoder_id));
         let preprocessing =
             from.map_or_else(PreprocessingSpec::default, |from| from.manifest().preprocessing.clone());
-        Ok(Plan { architecture, decoder, preprocessing, showing, parameters, origin })
+        Ok(Plan { architecture, decoder, preprocessing, showing, parameters, origin, from: begins })
+    }
+
+    /// Checks the numbers that were typed, also those that only the bundle at the end needs.
+    fn check(&self, architecture: &Architecture) -> Result<()> {
+        check_rate(self.rate)?;
+        ensure!(self.batch > 0, "--batch: expected at least 1");
+        let shares = [("--smallest-crop", 0.01, self.smallest_crop), ("--warm-up", 0.0, self.warm_up)];
+        for (name, least, share) in shares {
+            ensure!((least..=1.0).contains(&share), "{name}: expected {least} to 1, got {share}");
+        }
+        let decay = self.weight_decay;
+        ensure!(decay.is_finite() && decay >= 0.0, "--weight-decay: expected 0 or more, got {decay}");
+        let blocks = architecture.blocks;
+        if let Some(tap) = self.taps.iter().find(|tap| **tap >= blocks) {
+            bail!("--tap: expected blocks below {blocks}, got {tap}");
+        }
+        for size in &self.sizes {
+            architecture.patches(*size).map_err(|reason| anyhow!("--size: {reason}"))?;
+        }
+        Ok(())
+    }
+
+    /// The pictures that are never trained on, before anything is trained.
+    fn read_held_out(&self, images: &Images) -> Result<Option<Images>> {
+        let Some(path) = &self.held_out else { return Ok(None) };
+        let side = images.side;
+        let size = Size { width: side, height: side };
+        let held_out = Images { side, rgb: pictures::read_all(std::slice::from_ref(path), size)? };
+        pictures::warn_of_trained(path, &images.rgb, &held_out.rgb, size);
+        Ok(Some(held_out))
     }
 
     fn data_names(&self) -> String {
@@ -261,13 +297,13 @@ impl Arguments {
     fn about(&self, plan: &Plan, images: &Images) -> String {
         let sum =
             images.rgb.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
-        let from = self.from.as_ref().map_or("random".to_owned(), |_| plan.origin.clone());
         format!(
-            "pre-training {:?} {:?} {:?} {:?} from {from}, {} images {sum:016x}",
+            "pre-training {:?} {:?} {:?} {:?} from {}, {} images {sum:016x}",
             plan.architecture,
             plan.decoder,
             plan.showing,
             self.learning_words(),
+            plan.from,
             images.count()
         )
     }
@@ -278,28 +314,23 @@ impl Arguments {
 
     fn announce(&self, plan: &Plan, count: usize) -> String {
         let Showing { block, ratio, curate, .. } = plan.showing;
-        let scaled = if plan.architecture.grid == 16 && block == 4 {
-            ""
-        } else {
-            " (Pixio: 4x4 of 16x16; scaled to this size)"
-        };
+        let g = plan.architecture.grid;
+        let seen = pretrain::seen_blocks(g, block, ratio) * block * block;
+        let scaled = if g == 16 && block == 4 { "" } else { " (Pixio: 4x4 of 16x16; scaled to this size)" };
         format!(
             "{count} pictures, grid {g}x{g}, masks of {block}x{block} patches{scaled}, {:.0} % masked, {}",
-            ratio * 100.0,
+            100.0 * (1.0 - seen as f64 / (g * g) as f64),
             if curate { "self-curated" } else { "every picture equally often" },
-            g = plan.architecture.grid,
         )
     }
 
     /// Paints, and says what the loss is on pictures never trained on.
-    fn finish(&self, plan: &Plan, learner: &Learner<MaskedImages>, colours: Colours) -> Result<()> {
-        let side = plan.architecture.grid * plan.architecture.patch;
-        let size = Size { width: side, height: side };
-        let held_out = self.held_out.iter().cloned().collect::<Vec<_>>();
-        let shown = match held_out.as_slice() {
-            [] => learner.task.fixed(PAINTED),
-            _ => {
-                let images = Images { side, rgb: pictures::read_all(&held_out, size)? };
+    fn finish(&self, plan: &Plan, learner: &Learner<MaskedImages>, held_out: Option<Images>) -> Result<()> {
+        let side = learner.task.images().side;
+        let colours = plan.colours();
+        let shown = match held_out {
+            None => learner.task.fixed(PAINTED),
+            Some(images) => {
                 let all = MaskedImages::new(images, &plan.architecture, colours, plan.showing)?;
                 let (_, loss) = pretrain::paint(
                     learner.program(),

@@ -16,16 +16,16 @@ use training::metrics::DepthMetrics;
 use training::optimiser::{AdamW, Schedule};
 use training::{Learner, Learning};
 
-use super::drive::RunArguments;
+use super::drive::{RunArguments, check_rate};
 use super::folder::{self, Pairs};
-use super::{evaluate, head};
+use super::{evaluate, head, pictures};
 use crate::engine::ReferenceArguments;
 use crate::info;
 
 /// What both commands share.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Common {
-    /// Folder with rgb/NAME.png and beside it depth/NAME.png (16 bit, mm, 0 unknown) or label/NAME.png (8 bit)
+    /// Folder with rgb/NAME.png and beside it depth/NAME.png (16 bit, mm, 0 unknown) or label/NAME.png (8 bit, 255 no class)
     #[arg(long, value_name = "FOLDER")]
     pub data: PathBuf,
     /// The same, never trained on: what the evaluation is on
@@ -126,7 +126,7 @@ impl Common {
             features.of(),
             (self.steps, self.batch, self.rate),
             self.run.seed,
-            points_words(&target)
+            target_words(&target)
         );
         let part = if program.couples_samples() { self.batch } else { PART };
         let drawing = Drawing { batch: self.batch, part, seed: self.run.seed };
@@ -161,13 +161,21 @@ impl Common {
         folder::read(root, maps, self.size(bundle), decode)
     }
 
+    /// Reads what the evaluation is on, before anything is trained, so that what is wrong with it is said at once.
+    ///
+    /// # Errors
+    /// What `read` refuses.
+    pub fn read_held_out<T>(&self, read: impl Fn(&Path) -> Result<T>) -> Result<Vec<(&Path, T)>> {
+        self.held_out.iter().map(|root| read(root).map(|came| (root.as_path(), came))).collect()
+    }
+
     /// Checks the numbers that were typed.
     ///
     /// # Errors
     /// What was expected.
     pub fn check(&self) -> Result<()> {
         ensure!(self.batch > 0 && self.steps > 0, "expected a batch and steps of at least 1");
-        Ok(())
+        check_rate(self.rate)
     }
 
     /// Keeps the evaluation in the run's folder.
@@ -180,14 +188,23 @@ impl Common {
     }
 }
 
-/// What a point map head learns from beside the pictures: settings of the loss, depth and cameras.
-fn points_words(target: &Target) -> String {
-    let Target::Points { millimeters, cameras, loss, .. } = target else { return String::new() };
+/// What a head learns from beside the pictures: depth, cameras and settings of the loss, or labels. A run whose maps were mended
+/// meanwhile is another run.
+fn target_words(target: &Target) -> String {
     let mixed = |sum: u64, word: u64| sum.wrapping_mul(31).wrapping_add(word);
-    let depth = millimeters.iter().fold(0, |sum, mm| mixed(sum, u64::from(*mm)));
-    let numbers = cameras.iter().flat_map(|camera| [camera.fx, camera.fy, camera.cx, camera.cy]);
-    let pinholes = numbers.fold(0, |sum, number| mixed(sum, number.to_bits()));
-    format!(", {loss:?}, depth {depth:016x}, cameras {pinholes:016x}")
+    let of_depth = |maps: &[u16]| maps.iter().fold(0, |sum, mm| mixed(sum, u64::from(*mm)));
+    match target {
+        Target::Depth { millimeters, .. } => format!(", depth {:016x}", of_depth(millimeters)),
+        Target::Points { millimeters, cameras, loss, .. } => {
+            let numbers = cameras.iter().flat_map(|camera| [camera.fx, camera.fy, camera.cx, camera.cy]);
+            let pinholes = numbers.fold(0, |sum, number| mixed(sum, number.to_bits()));
+            format!(", {loss:?}, depth {:016x}, cameras {pinholes:016x}", of_depth(millimeters))
+        }
+        Target::Labels { labels } => {
+            let sum = labels.iter().fold(0, |sum, label| mixed(sum, u64::from(*label)));
+            format!(", labels {sum:016x}")
+        }
+    }
 }
 
 impl DepthArguments {
@@ -214,16 +231,23 @@ impl DepthArguments {
             kind,
             meaning: Meaning::Depth(range),
         };
+        head::check(&bundle, &self.name, &spec)?;
         let valid = (MIN_DEPTH_METERS, self.max_depth);
-        let pairs = common.read(&common.data, "depth", &bundle, folder::millimeters)?;
+        let read = |root: &Path| -> Result<Pairs<u16>> {
+            let pairs = common.read(root, "depth", &bundle, folder::millimeters)?;
+            let maps = evaluate::counted(&pairs.maps, valid).with_context(|| root.display().to_string())?;
+            Ok(Pairs { maps, ..pairs })
+        };
+        let pairs = read(&common.data)?;
+        let held_out = common.read_held_out(read)?;
         let target = Target::Depth { millimeters: pairs.maps.clone(), range: valid };
         let trained = common.train(&mut engine, &bundle, (&self.name, &spec), &pairs.rgb, target)?;
         info::print(&trained);
         let mut found = serde_json::Map::new();
-        for root in &common.held_out {
-            let truth = common.read(root, "depth", &bundle, folder::millimeters)?;
-            let rows = self.evaluate(&mut engine, &trained, &pairs, &truth, valid)?;
+        for (root, truth) in &held_out {
+            let rows = self.evaluate(&mut engine, &trained, &pairs, truth, valid)?;
             println!("\n{} ({} pictures)", root.display(), truth.count);
+            pictures::warn_of_trained(root, &pairs.rgb, &truth.rgb, common.size(&bundle));
             print_depth(&rows);
             let named: serde_json::Map<_, _> =
                 rows.iter().map(|(name, row)| (name.clone(), json!(row))).collect();
@@ -244,7 +268,7 @@ impl DepthArguments {
         let size = self.common.size(trained);
         let pixels = size.area();
         let outputs = evaluate::outputs(engine, trained, &self.name, size, &truth.rgb)?;
-        let (constant, medians) = evaluate::blind(training, pixels);
+        let (constant, medians) = evaluate::blind(&training.maps, pixels);
         let constant = vec![constant; pixels];
         let same =
             |map: &'_ [f32]| evaluate::depth(std::iter::repeat_n(map, truth.count), truth, pixels, range);
@@ -290,14 +314,23 @@ impl SegmentationArguments {
             kind,
             meaning: Meaning::Labels(names.clone()),
         };
-        let pairs = common.read(&common.data, "label", &bundle, folder::labels)?;
+        head::check(&bundle, &self.name, &spec)?;
+        let read = |root: &Path| -> Result<Pairs<u8>> {
+            let pairs =
+                common.read(root, "label", &bundle, |picture| folder::labels(picture, names.len()))?;
+            let any = pairs.maps.iter().any(|label| usize::from(*label) < names.len());
+            ensure!(any, "{}: expected classes, every pixel is 255 (none)", root.join("label").display());
+            Ok(pairs)
+        };
+        let pairs = read(&common.data)?;
+        let held_out = common.read_held_out(read)?;
         let target = Target::Labels { labels: pairs.maps.clone() };
         let trained = common.train(&mut engine, &bundle, (&self.name, &spec), &pairs.rgb, target)?;
         info::print(&trained);
         let mut found = serde_json::Map::new();
-        for root in &common.held_out {
-            let truth = common.read(root, "label", &bundle, folder::labels)?;
+        for (root, truth) in &held_out {
             let size = common.size(&bundle);
+            pictures::warn_of_trained(root, &pairs.rgb, &truth.rgb, size);
             let logits = evaluate::outputs(&mut engine, &trained, &self.name, size, &truth.rgb)?;
             let shares = evaluate::intersections(&logits, &truth.maps, size.area(), names.len());
             let mean = shares.iter().map(|(_, share)| share).sum::<f64>() / shares.len().max(1) as f64;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use training::{Learner, Task};
 
 use super::curve;
@@ -27,6 +27,15 @@ pub struct RunArguments {
     /// Print the loss every so many steps too, where no progress bar can be shown
     #[arg(long, value_name = "STEPS", default_value_t = 100)]
     print_every: u64,
+}
+
+/// Checks a learning rate that was typed.
+///
+/// # Errors
+/// When it is none.
+pub fn check_rate(rate: f64) -> Result<()> {
+    ensure!(rate.is_finite() && rate > 0.0, "--rate: expected a learning rate above 0, got {rate}");
+    Ok(())
 }
 
 impl RunArguments {
@@ -66,6 +75,7 @@ impl RunArguments {
             }
             if saved.elapsed() > Duration::from_secs(self.save_every) {
                 learner.save(&state)?;
+                curve::write(folder, learner.losses())?;
                 saved = Instant::now();
             }
         }

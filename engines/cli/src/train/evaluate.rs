@@ -1,6 +1,6 @@
 //! What a trained head is worth on pictures never trained on, by the deployed engine, beside predictors that see nothing.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use calibration::Size;
 use network::Bundle;
 use onnx::OnnxRuntime;
@@ -83,14 +83,35 @@ pub fn depth<'p>(
     DepthMetrics::mean(&images)
 }
 
+/// The depths that a head learns and is judged by, millimetres: those in `range`, metres, and 0, unknown, for the others.
+///
+/// # Errors
+/// When there is none.
+pub fn counted(maps: &[u16], range: (f32, f32)) -> Result<Vec<u16>> {
+    let counts = |mm: u16| (range.0..=range.1).contains(&(f32::from(mm) * 1e-3));
+    let counted: Vec<u16> = maps.iter().map(|mm| if counts(*mm) { *mm } else { 0 }).collect();
+    some(&counted, range)?;
+    Ok(counted)
+}
+
+/// Refuses maps in which no depth is in range.
+///
+/// # Errors
+/// When there is none.
+pub fn some(counted: &[u16], range: (f32, f32)) -> Result<()> {
+    let any = counted.iter().any(|mm| *mm > 0);
+    ensure!(any, "expected depth within the head's range of {} to {} m, there is none", range.0, range.1);
+    Ok(())
+}
+
 /// Depth that a predictor without eyes gives: the median of all training pixels, and that of each pixel over the training images,
-/// metres. A pixel never known gets the median of all.
-pub fn blind(training: &Pairs<u16>, pixels: usize) -> (f32, Vec<f32>) {
-    let mut all: Vec<u16> = training.maps.iter().copied().filter(|mm| *mm > 0).collect();
-    let constant = median(&mut all).unwrap_or(1.0);
+/// metres. It learns from what the head learns from, `maps` in millimetres with 0 for what does not count: with the depths beyond the
+/// head's range it would be a worse predictor of those within. A pixel never known gets the median of all.
+pub fn blind(maps: &[u16], pixels: usize) -> (f32, Vec<f32>) {
+    let mut all: Vec<u16> = maps.iter().copied().filter(|mm| *mm > 0).collect();
+    let constant = median(&mut all).unwrap_or(f32::NAN);
     let column = |pixel: usize| {
-        let mut own: Vec<u16> =
-            training.maps[pixel..].iter().step_by(pixels).copied().filter(|mm| *mm > 0).collect();
+        let mut own: Vec<u16> = maps[pixel..].iter().step_by(pixels).copied().filter(|mm| *mm > 0).collect();
         median(&mut own).unwrap_or(constant)
     };
     (constant, (0..pixels).map(column).collect())
@@ -128,10 +149,13 @@ mod tests {
 
     #[test]
     fn blind_predictors_are_medians() {
-        let maps = vec![1000, 0, 2000, 0, 4000, 3000];
-        let training = Pairs { maps, count: 3, ..Pairs::default() };
-        let (constant, pixels) = blind(&training, 2);
-        assert_eq!((constant, pixels), (3.0, vec![2.0, 3.0]));
+        let maps = [1000, 0, 2000, 0, 4000, 3000];
+        assert_eq!(blind(&maps, 2), (3.0, vec![2.0, 3.0]));
+        let near = counted(&maps, (0.001, 2.5)).unwrap();
+        assert_eq!(near, [1000, 0, 2000, 0, 0, 0]);
+        assert_eq!(blind(&near, 2), (2.0, vec![2.0, 2.0]), "what does not count teaches them nothing");
+        let error = counted(&maps, (5.0, 9.0)).unwrap_err().to_string();
+        assert!(error.contains("range of 5 to 9 m"), "{error}");
     }
 
     /// `intersectionAndUnion` of facebookresearch/pixio (b83555d), summed over two images: 6 of 22, 6 of 22 and 2 of 14 pixels.

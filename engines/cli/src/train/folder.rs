@@ -179,15 +179,24 @@ pub fn millimeters(picture: DynamicImage) -> Result<(Size, Vec<u16>)> {
     Ok((size, depth))
 }
 
-/// Classes of an 8-bit picture.
+/// The label of a pixel that is of no class, as the official code has it.
+const NO_CLASS: u8 = 255;
+
+/// Classes of an 8-bit picture: below `classes`, or 255 for none.
 ///
 /// # Errors
-/// When it is of another form.
-pub fn labels(picture: DynamicImage) -> Result<(Size, Vec<u8>)> {
+/// When it is of another form, or holds a class without a name.
+pub fn labels(picture: DynamicImage, classes: usize) -> Result<(Size, Vec<u8>)> {
     let DynamicImage::ImageLuma8(grey) = picture else {
         bail!("expected classes as 8-bit grey PNG, got {:?}", picture.color());
     };
-    Ok((Size { width: grey.width() as usize, height: grey.height() as usize }, grey.into_raw()))
+    let size = Size { width: grey.width() as usize, height: grey.height() as usize };
+    let labels = grey.into_raw();
+    let nameless = |label: &&u8| usize::from(**label) >= classes && **label != NO_CLASS;
+    if let Some(label) = labels.iter().find(nameless) {
+        bail!("expected classes below {classes}, the number of their names, or 255 for none, got {label}");
+    }
+    Ok((size, labels))
 }
 
 #[cfg(test)]
@@ -229,6 +238,14 @@ mod tests {
         assert!(refused(&good).contains("16-bit"));
         std::fs::write(good.path().join("depth/1.png"), b"no picture").unwrap();
         assert!(refused(&good).contains("depth/1.png"));
+    }
+
+    #[test]
+    fn classes_without_a_name_are_refused() {
+        let map = |label: u8| DynamicImage::ImageLuma8(GrayImage::from_raw(2, 1, vec![label, 255]).unwrap());
+        assert_eq!(labels(map(1), 2).unwrap(), (Size { width: 2, height: 1 }, vec![1, 255]));
+        let error = labels(map(2), 2).unwrap_err().to_string();
+        assert!(error.contains("below 2") && error.contains("got 2"), "{error}");
     }
 
     #[test]

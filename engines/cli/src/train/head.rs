@@ -85,6 +85,24 @@ impl HeadArguments {
     }
 }
 
+/// Checks a head before anything is computed for it: what writing the bundle would refuse at the end is refused now.
+///
+/// # Errors
+/// What does not suit the bundle.
+pub fn check(bundle: &Bundle, name: &str, spec: &HeadSpec) -> Result<()> {
+    let manifest = bundle.manifest();
+    if let Some(missing) = spec.taps.iter().find(|tap| !manifest.taps.contains(tap)) {
+        return Err(anyhow!(
+            "{}: expected a bundle that delivers the tokens of block {missing}, this one delivers {:?}; give --tap to pixio pretrain or import",
+            bundle.folder().display(),
+            manifest.taps
+        ));
+    }
+    let mut whole = manifest.clone();
+    whole.heads.insert(name.to_owned(), spec.clone());
+    whole.validate().map_err(|reason| anyhow!(reason))
+}
+
 /// The program of a head on a bundle's encoder, and fresh parameters for it.
 ///
 /// # Errors
@@ -96,15 +114,8 @@ pub fn program(
     grid: Grid,
     seed: u64,
 ) -> Result<(Program, Parameters)> {
-    let manifest = bundle.manifest();
-    if let Some(missing) = spec.taps.iter().find(|tap| !manifest.taps.contains(tap)) {
-        return Err(anyhow!(
-            "{}: expected a bundle that delivers the tokens of block {missing}, this one delivers {:?}; give --tap to pixio pretrain or import",
-            bundle.folder().display(),
-            manifest.taps
-        ));
-    }
-    let program = Program::new(modules::head(name, spec, &manifest.architecture, grid, 1)?, |_| true);
+    let graph = modules::head(name, spec, &bundle.manifest().architecture, grid, 1)?;
+    let program = Program::new(graph, |_| true);
     let parameters = training::fresh(&program.tensors(), seed);
     Ok((program, parameters))
 }

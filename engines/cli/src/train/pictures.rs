@@ -1,5 +1,6 @@
 //! Pictures from folders and datasets, at the size that a network takes.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -27,6 +28,22 @@ pub fn fit(picture: &Photograph, size: Size) -> Result<Vec<u8>> {
     let mut rgb = vec![0; 3 * size.area()];
     Preprocessing::new(geometry, &PreprocessingSpec::default()).picture(&view, &mut rgb)?;
     Ok(rgb)
+}
+
+/// Says when held-out pictures, RGB at `size` one after another, are among those trained on: what is measured on them is worth
+/// nothing.
+pub fn warn_of_trained(root: &Path, trained: &[u8], held_out: &[u8], size: Size) {
+    let again = count_again(trained, held_out, 3 * size.area());
+    if again > 0 {
+        let all = held_out.len() / (3 * size.area());
+        eprintln!("warning: {}: {again} of {all} held-out pictures were trained on", root.display());
+    }
+}
+
+/// How many of the pictures of `length` bytes are among others.
+fn count_again(others: &[u8], pictures: &[u8], length: usize) -> usize {
+    let known: HashSet<&[u8]> = others.chunks_exact(length).collect();
+    pictures.chunks_exact(length).filter(|picture| known.contains(picture)).count()
 }
 
 /// All PNG and JPEG files below a folder, by name.
@@ -127,8 +144,28 @@ pub fn episode_pictures(reader: &DatasetReader, episode: &EpisodeInfo, key: &str
     let Some(ColumnData::Pictures(pictures)) = columns.get(key) else {
         bail!("{}: {key}: expected pictures", file.display());
     };
-    let decode = |(row, bytes): (usize, &Vec<u8>)| {
-        photographs::decode(bytes).with_context(|| format!("{}: {key}: row {row}", file.display()))
+    // Height, width and channels, where the format is told in this order.
+    let shape = reader.info().features.get(key).map(|feature| feature.shape.as_slice());
+    let decode = |(row, bytes): (usize, &Vec<u8>)| -> Result<Photograph> {
+        let place = || format!("{}: {key}: row {row} of episode {}", file.display(), episode.episode);
+        let picture = photographs::decode(bytes).with_context(place)?;
+        if let Some([height, width, 3]) = shape {
+            let expected = Size { width: *width, height: *height };
+            let came = picture.size;
+            ensure!(came == expected, "{}: expected {expected} as meta/info.json says, got {came}", place());
+        }
+        Ok(picture)
     };
     pictures.iter().enumerate().map(decode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_that_are_there_twice_are_counted() {
+        assert_eq!(count_again(&[1, 2, 3, 4, 5, 6], &[4, 5, 6, 1, 2, 4, 1, 2, 3], 3), 2);
+        assert_eq!(count_again(&[], &[1, 2, 3], 3), 0);
+    }
 }

@@ -111,7 +111,8 @@ impl Part for Masked {
 /// `1 - ratio` of the blocks, rounded down, at least one.
 pub fn seen_blocks(grid: usize, block: usize, ratio: f64) -> usize {
     let blocks = (grid / block) * (grid / block);
-    ((blocks as f64 * (1.0 - ratio)) as usize).max(1)
+    // 100 blocks of which 0.9 are masked leave 10, though 1 - 0.9 in binary is less than a tenth.
+    ((blocks as f64 * (1.0 - ratio) + 1e-9) as usize).max(1)
 }
 
 /// Draws which patches the encoder sees, ascending: `count` blocks of `block` x `block`, each set of them as likely as any other.
@@ -171,6 +172,13 @@ mod tests {
         }
         // A quarter of 4000 with deviation 27; 5 of them.
         assert!(counts.iter().all(|count| (863..1137).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn shares_are_rounded_down_but_not_by_binary_fractions() {
+        let came = [(10, 1, 0.9), (10, 1, 0.8), (8, 2, 0.75), (8, 4, 0.9), (8, 1, 0.9)]
+            .map(|(grid, block, ratio)| seen_blocks(grid, block, ratio));
+        assert_eq!(came, [10, 20, 4, 1, 6]);
     }
 
     #[test]

@@ -12,7 +12,6 @@ use training::metrics::{self, DepthMetrics};
 use training::points::{self, PointsTruth};
 
 use crate::train::evaluate;
-use crate::train::folder::Pairs;
 
 /// Means over pictures. Depths, points and confidences are counted where the true distance is in the head's range, rays in every
 /// pixel.
@@ -253,14 +252,32 @@ pub struct Blind {
 }
 
 impl Blind {
-    /// Mean intrinsics and median depths of the training pictures.
-    pub fn new(training: &Pairs<u16>, cameras: &[Intrinsics], size: Size) -> Self {
-        let (constant, medians) = evaluate::blind(training, size.area());
+    /// Mean intrinsics of the training pictures, and medians of their depths, of those whose distance is in the head's range.
+    ///
+    /// # Errors
+    /// When no distance is.
+    pub fn new(maps: &[u16], cameras: &[Intrinsics], size: Size, range: DepthRange) -> Result<Self> {
+        let counted = within(maps, cameras, size, range);
+        evaluate::some(&counted, (range.min_meters, range.max_meters))?;
+        let (constant, medians) = evaluate::blind(&counted, size.area());
         let mean = |of: fn(&Intrinsics) -> f64| cameras.iter().map(of).sum::<f64>() / cameras.len() as f64;
         let camera =
             Intrinsics { fx: mean(|c| c.fx), fy: mean(|c| c.fy), cx: mean(|c| c.cx), cy: mean(|c| c.cy) };
-        Self { camera, constant: vec![constant; size.area()], medians }
+        Ok(Self { camera, constant: vec![constant; size.area()], medians })
     }
+}
+
+/// The depths whose distance along the ray is in range, millimetres; 0 for the others.
+fn within(maps: &[u16], cameras: &[Intrinsics], size: Size, range: DepthRange) -> Vec<u16> {
+    let counts = range.min_meters..=range.max_meters;
+    let mut found = Vec::with_capacity(maps.len());
+    for (map, camera) in maps.chunks_exact(size.area()).zip(cameras) {
+        let mut truth = PointsTruth::new(size);
+        truth.push(camera, map);
+        let pixels = map.iter().zip(truth.distance());
+        found.extend(pixels.map(|(mm, distance)| if counts.contains(distance) { *mm } else { 0 }));
+    }
+    found
 }
 
 /// Prints the rows for people.
@@ -315,9 +332,9 @@ mod tests {
     fn the_truth_itself_has_no_error_and_a_wrong_camera_has_its_own() {
         let mut depth = vec![1000; SIZE.area()];
         depth[0] = 0;
-        let training = Pairs { maps: depth.clone(), count: 1, ..Pairs::default() };
         let wide = Intrinsics { fx: 10.0, fy: 8.0, cx: 4.5, cy: 1.5 };
-        let blind = Blind::new(&training, &[CAMERA], SIZE);
+        let range = judge(&depth, &[CAMERA]).range;
+        let blind = Blind::new(&depth, &[CAMERA], SIZE, range).unwrap();
         let right = judge(&depth, &[CAMERA]).blind(&blind, true).unwrap();
         assert!(
             right.depth.abs_rel < 1e-6 && right.point_error_meters < 1e-6 && right.ray_error_degrees < 1e-4
@@ -332,6 +349,17 @@ mod tests {
         let most = (0..8).map(|u| angle(f64::from(u))).fold(0.0, f64::max);
         assert!(wrong.ray_error_degrees > 0.3 * most && wrong.ray_error_degrees < most, "{wrong:?}");
         assert!(judge(&vec![5000; SIZE.area()], &[CAMERA]).blind(&blind, true).is_err(), "nothing in range");
+    }
+
+    #[test]
+    fn blind_predictors_learn_of_distances_in_range_alone() {
+        let range = DepthRange { min_meters: 0.1, max_meters: 3.0 };
+        let picture = |mm: u16| vec![mm; SIZE.area()];
+        // Along its ray the corner is farther than 3 m where its depth is 2.9.
+        let maps = [picture(1000), picture(2900), picture(9000)].concat();
+        let blind = Blind::new(&maps, &[CAMERA; 3], SIZE, range).unwrap();
+        assert_eq!((blind.medians[0], blind.medians[SIZE.width + 3]), (1.0, 2.9));
+        assert!(Blind::new(&picture(9000), &[CAMERA], SIZE, range).is_err());
     }
 
     #[test]

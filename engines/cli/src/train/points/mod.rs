@@ -5,7 +5,7 @@ mod evaluate;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use calibration::{Intrinsics, Size};
 use network::manifest::{DepthMeaning, HeadScale};
 use network::{Bundle, HeadKind, HeadSpec, Meaning};
@@ -18,6 +18,7 @@ use training::points::PointsLoss;
 use self::evaluate::{Blind, Judge};
 use super::dense::{Common, MIN_DEPTH_METERS};
 use super::folder::{self, Cameras, Pairs};
+use super::{head, pictures};
 use crate::info;
 
 /// Train a point map head: rays, distances along them, and confidences, from depth and each picture's intrinsics
@@ -64,16 +65,20 @@ impl Arguments {
         let mut engine = common.engine.start()?;
         let size = common.size(&bundle);
         let spec = self.spec(&bundle)?;
+        head::check(&bundle, &self.name, &spec)?;
         let seen = self.read(&common.data, &bundle)?;
+        let held_out = common.read_held_out(|root| self.read(root, &bundle))?;
+        let blind = Blind::new(&seen.pairs.maps, &seen.cameras, size, self.range())
+            .with_context(|| common.data.display().to_string())?;
         let (millimeters, cameras) = (seen.pairs.maps.clone(), seen.cameras.clone());
         let target = Target::Points { millimeters, cameras, size, loss: self.loss() };
         let trained = common.train(&mut engine, &bundle, (&self.name, &spec), &seen.pairs.rgb, target)?;
         info::print(&trained);
         let mut found = serde_json::Map::new();
-        for root in &common.held_out {
-            let truth = self.read(root, &bundle)?;
-            let rows = self.evaluate(&mut engine, &trained, &seen, &truth)?;
+        for (root, truth) in &held_out {
+            let rows = self.evaluate(&mut engine, &trained, &blind, truth)?;
             println!("\n{} ({} pictures)", root.display(), truth.pairs.count);
+            pictures::warn_of_trained(root, &seen.pairs.rgb, &truth.pairs.rgb, size);
             evaluate::print(&rows);
             let named: serde_json::Map<_, _> =
                 rows.iter().map(|(name, row)| (name.clone(), json!(row))).collect();
@@ -105,6 +110,10 @@ impl Arguments {
         Ok(HeadSpec { kind, taps, meaning: Meaning::Depth(range) })
     }
 
+    fn range(&self) -> DepthRange {
+        DepthRange { min_meters: MIN_DEPTH_METERS, max_meters: self.max_distance }
+    }
+
     fn loss(&self) -> PointsLoss {
         PointsLoss {
             rays: self.ray_weight,
@@ -126,18 +135,16 @@ impl Arguments {
         &self,
         engine: &mut OnnxRuntime,
         trained: &Bundle,
-        training: &Seen,
+        blind: &Blind,
         truth: &Seen,
     ) -> Result<Vec<(String, evaluate::Row)>> {
         let size: Size = self.common.size(trained);
-        let range = DepthRange { min_meters: MIN_DEPTH_METERS, max_meters: self.max_distance };
-        let judge = Judge { size, range, depth: &truth.pairs.maps, cameras: &truth.cameras };
-        let blind = Blind::new(&training.pairs, &training.cameras, size);
+        let judge = Judge { size, range: self.range(), depth: &truth.pairs.maps, cameras: &truth.cameras };
         let head = judge.head(engine, trained, &self.name, &truth.pairs.rgb)?;
         Ok(vec![
             (self.name.clone(), head),
-            ("constant depth".to_owned(), judge.blind(&blind, false)?),
-            ("per-pixel median".to_owned(), judge.blind(&blind, true)?),
+            ("constant depth".to_owned(), judge.blind(blind, false)?),
+            ("per-pixel median".to_owned(), judge.blind(blind, true)?),
         ])
     }
 }

@@ -1,0 +1,204 @@
+//! Rows of recorded episodes, read and checked.
+
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use calibration::Size;
+use network::Bundle;
+use network::manifest::Scaling;
+use recording::dataset::{ColumnData, DatasetReader, EpisodeInfo};
+
+use super::Arguments;
+use crate::train::pictures;
+
+/// Rows of all datasets.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    /// Pictures at the network's size, or nothing where tokens were recorded.
+    pub rgb: Vec<u8>,
+    /// Class tokens that were recorded, if they were asked for.
+    pub tokens: Vec<f32>,
+    /// In the data's units.
+    pub state: Vec<f64>,
+    pub actions: Vec<f64>,
+    /// Rows of each episode that is trained on.
+    pub training: Vec<Range<usize>>,
+    /// Rows of each that is not.
+    pub held_out: Vec<Range<usize>>,
+    pub state_names: Vec<String>,
+    pub action_names: Vec<String>,
+    /// Rows a second.
+    pub fps: f64,
+    pub count: usize,
+}
+
+impl Rows {
+    /// Changes when a number or the length of an episode does.
+    pub fn sum(&self) -> u64 {
+        let mixed = |sum: u64, word: u64| sum.wrapping_mul(31).wrapping_add(word);
+        let numbers = self.state.iter().chain(&self.actions).map(|number| number.to_bits());
+        let ends = self.training.iter().chain(&self.held_out).map(|rows| rows.end as u64);
+        numbers.chain(ends).fold(0, mixed)
+    }
+}
+
+/// Numbers of the data as those of the network.
+pub(super) fn normalised(values: &[f64], scalings: &[Scaling]) -> Vec<f32> {
+    let scaled = values.iter().zip(scalings.iter().cycle());
+    scaled.map(|(value, scaling)| scaling.normalise(*value) as f32).collect()
+}
+
+impl Arguments {
+    /// Reads every dataset.
+    ///
+    /// # Errors
+    /// The file and the row that are refused.
+    pub(super) fn rows(&self, bundle: &Bundle) -> Result<Rows> {
+        let size = bundle.manifest().sizes[0];
+        let mut rows = Rows::default();
+        let mut later = Vec::new();
+        for root in &self.data {
+            let reader = DatasetReader::open(root)?;
+            self.check_names(root, &reader, &mut rows)?;
+            self.check_tokens(root, &reader, bundle)?;
+            let count = reader.episodes().len();
+            ensure!(
+                self.held_out < count,
+                "{}: expected more than {} episodes, got {count}",
+                root.display(),
+                self.held_out
+            );
+            for (index, episode) in reader.episodes().iter().enumerate() {
+                let first = rows.count;
+                self.episode(root, &reader, episode, size, &mut rows)?;
+                let range = first..rows.count;
+                if index + self.held_out < count { rows.training.push(range) } else { later.push(range) }
+            }
+        }
+        rows.held_out = later;
+        ensure!(!rows.training.is_empty(), "expected episodes to train on, got none");
+        Ok(rows)
+    }
+
+    /// Names and rate, the same in every dataset.
+    fn check_names(&self, root: &Path, reader: &DatasetReader, rows: &mut Rows) -> Result<()> {
+        let names = |key: &str| -> Result<Vec<String>> {
+            let feature = reader.info().features.get(key);
+            let feature = feature
+                .with_context(|| format!("{}: expected a feature {key}, there is none", root.display()))?;
+            let name = |index: usize| feature.names[index].as_str().map(str::to_owned);
+            let named: Option<Vec<_>> = (0..feature.length()).map(name).collect();
+            named.with_context(|| {
+                format!("{}: {key}: expected a name for each of its numbers", root.display())
+            })
+        };
+        let state = if self.state.is_empty() { Vec::new() } else { names(&self.state)? };
+        let (action, fps) = (names(&self.action)?, reader.info().fps);
+        if rows.action_names.is_empty() {
+            (rows.state_names, rows.action_names, rows.fps) = (state, action, fps);
+        } else if (&rows.state_names, &rows.action_names, rows.fps) != (&state, &action, fps) {
+            bail!(
+                "{}: expected the names and rate of the datasets before it ({:?}, {:?}, {} Hz), got {state:?}, {action:?}, {fps} Hz",
+                root.display(),
+                rows.state_names,
+                rows.action_names,
+                rows.fps
+            );
+        }
+        Ok(())
+    }
+
+    /// Tokens of another encoder look the same and mean something else.
+    fn check_tokens(&self, root: &Path, reader: &DatasetReader, bundle: &Bundle) -> Result<()> {
+        let Some(key) = &self.tokens else { return Ok(()) };
+        let feature = reader.info().features.get(key);
+        let feature = feature
+            .with_context(|| format!("{}: expected a feature {key}, there is none", root.display()))?;
+        let architecture = &bundle.manifest().architecture;
+        let expected = architecture.class_tokens * architecture.dim;
+        ensure!(
+            feature.length() == expected,
+            "{}: {key}: expected {} class tokens of {} numbers, the encoder's last tap; got {} numbers",
+            root.display(),
+            architecture.class_tokens,
+            architecture.dim,
+            feature.length()
+        );
+        let (expected, came) = (bundle.manifest().encoder_id.as_str(), feature.encoder_id());
+        ensure!(
+            came == Some(expected),
+            "{}: {key}: expected tokens of the bundle's encoder {expected}, got those of {}; \
+             without --tokens features are computed from the pictures",
+            root.display(),
+            came.unwrap_or("one that is not named")
+        );
+        Ok(())
+    }
+
+    fn episode(
+        &self,
+        root: &Path,
+        reader: &DatasetReader,
+        episode: &EpisodeInfo,
+        size: Size,
+        rows: &mut Rows,
+    ) -> Result<()> {
+        if self.tokens.is_none() {
+            self.episode_pictures(root, reader, episode, size, rows)?;
+        }
+        let wanted: Vec<&str> = [&self.state, &self.action]
+            .into_iter()
+            .chain(&self.tokens)
+            .map(String::as_str)
+            .filter(|key| !key.is_empty())
+            .collect();
+        let columns = reader.columns(episode, &wanted)?;
+        for key in wanted {
+            let Some(ColumnData::Numbers { length, values }) = columns.get(key) else {
+                bail!("{}: {key}: expected numbers", reader.data_file(episode).display());
+            };
+            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                bail!(
+                    "{}: {key}: row {} of episode {}: expected finite numbers, got {}",
+                    reader.data_file(episode).display(),
+                    at / length,
+                    episode.episode,
+                    values[at]
+                );
+            }
+            match key {
+                key if key == self.action => rows.actions.extend_from_slice(values),
+                key if Some(key) == self.tokens.as_deref() => {
+                    rows.tokens.extend(values.iter().map(|value| *value as f32));
+                }
+                _ => rows.state.extend_from_slice(values),
+            }
+        }
+        rows.count += episode.frames as usize;
+        Ok(())
+    }
+
+    fn episode_pictures(
+        &self,
+        root: &Path,
+        reader: &DatasetReader,
+        episode: &EpisodeInfo,
+        size: Size,
+        rows: &mut Rows,
+    ) -> Result<()> {
+        let keys = pictures::picture_features(reader);
+        let image = match (&self.image, keys.as_slice()) {
+            (Some(image), _) => image.as_str(),
+            (None, [only]) => only,
+            (None, _) => bail!(
+                "{}: expected one feature of pictures, got {keys:?}; choose with --image",
+                root.display()
+            ),
+        };
+        for picture in pictures::episode_pictures(reader, episode, image)? {
+            rows.rgb.extend(pictures::fit(&picture, size)?);
+        }
+        Ok(())
+    }
+}
