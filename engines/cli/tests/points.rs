@@ -2,88 +2,57 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // A test may panic: that is how it fails.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod place;
+
+use std::path::Path;
 
 use image::{ImageBuffer, Luma, Rgb, RgbImage};
-use serde_json::{Value, json};
+use serde_json::json;
+
+use self::place::{Place, number};
 
 const WIDTH: u32 = 64;
 const HEIGHT: u32 = 48;
 /// Focal lengths of the two cameras, pixels.
 const FOCAL: [f64; 2] = [45.0, 75.0];
 
-struct Place {
-    folder: tempfile::TempDir,
+/// A place with an encoder that nobody trained, and data.
+fn prepared() -> Place {
+    let place = Place::new();
+    let bundle =
+        "import --random-weights 3 --architecture pixio-tiny16 --head depth=linear --size 64x48 --out tiny";
+    place.succeeds(bundle);
+    pictures(&place, "data", 0, 24);
+    pictures(&place, "held-out", 100, 8);
+    place
 }
 
-impl Place {
-    fn new() -> Self {
-        let place = Self { folder: tempfile::tempdir().unwrap() };
-        let bundle = "import --random-weights 3 --architecture pixio-tiny16 --head depth=linear --size 64x48 --out tiny";
-        place.succeeds(bundle);
-        place.pictures("data", 0, 24);
-        place.pictures("held-out", 100, 8);
-        place
+/// Walls that face the camera: how red says which camera it is, how green how far the wall is; some pixels of it are unknown.
+fn pictures(place: &Place, folder: &str, first: usize, count: usize) {
+    let root = place.at(folder);
+    ["rgb", "depth"].iter().for_each(|name| std::fs::create_dir_all(root.join(name)).unwrap());
+    let mut cameras = serde_json::Map::new();
+    for index in first..first + count {
+        let (camera, far) = (index % 2, (index / 2 * 7 + index / 10) % 12);
+        let noise = |x: u32, y: u32| ((x * 31 + y * 17 + index as u32 * 101) % 23) as u8;
+        let colour = |x, y| Rgb([60 + 130 * camera as u8 + noise(x, y), 40 + 15 * far as u8, 90]);
+        let depth = |x, _| Luma([if x < 4 { 0 } else { 1000 + 150 * far as u16 }]);
+        let picture: RgbImage = ImageBuffer::from_fn(WIDTH, HEIGHT, colour);
+        let map: ImageBuffer<Luma<u16>, Vec<u16>> = ImageBuffer::from_fn(WIDTH, HEIGHT, depth);
+        picture.save(root.join(format!("rgb/{index:03}.png"))).unwrap();
+        map.save(root.join(format!("depth/{index:03}.png"))).unwrap();
+        let focal = FOCAL[camera];
+        cameras.insert(format!("{index:03}"), json!({ "fx": focal, "fy": focal, "cx": 31.5, "cy": 23.5 }));
     }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn pixio(&self, arguments: &str) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pixio"));
-        command.args(arguments.split(' ')).current_dir(self.folder.path()).output().unwrap()
-    }
-
-    fn succeeds(&self, arguments: &str) -> String {
-        let output = self.pixio(arguments);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn fails(&self, arguments: &str) -> String {
-        let output = self.pixio(arguments);
-        assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    fn json(&self, name: &str) -> Value {
-        serde_json::from_slice(&std::fs::read(self.at(name)).unwrap()).unwrap()
-    }
-
-    /// Walls that face the camera: how red says which camera it is, how green how far the wall is; some pixels of it are unknown.
-    fn pictures(&self, folder: &str, first: usize, count: usize) {
-        let root = self.at(folder);
-        ["rgb", "depth"].iter().for_each(|name| std::fs::create_dir_all(root.join(name)).unwrap());
-        let mut cameras = serde_json::Map::new();
-        for index in first..first + count {
-            let (camera, far) = (index % 2, (index / 2 * 7 + index / 10) % 12);
-            let noise = |x: u32, y: u32| ((x * 31 + y * 17 + index as u32 * 101) % 23) as u8;
-            let colour = |x, y| Rgb([60 + 130 * camera as u8 + noise(x, y), 40 + 15 * far as u8, 90]);
-            let depth = |x, _| Luma([if x < 4 { 0 } else { 1000 + 150 * far as u16 }]);
-            let picture: RgbImage = ImageBuffer::from_fn(WIDTH, HEIGHT, colour);
-            let map: ImageBuffer<Luma<u16>, Vec<u16>> = ImageBuffer::from_fn(WIDTH, HEIGHT, depth);
-            picture.save(root.join(format!("rgb/{index:03}.png"))).unwrap();
-            map.save(root.join(format!("depth/{index:03}.png"))).unwrap();
-            let focal = FOCAL[camera];
-            cameras
-                .insert(format!("{index:03}"), json!({ "fx": focal, "fy": focal, "cx": 31.5, "cy": 23.5 }));
-        }
-        std::fs::write(root.join("camera.json"), serde_json::to_string(&cameras).unwrap()).unwrap();
-    }
+    std::fs::write(root.join("camera.json"), serde_json::to_string(&cameras).unwrap()).unwrap();
 }
 
 const TRAIN: &str = "train points --data data --held-out held-out --bundle tiny --form linear --batch 12 --steps 300 --rate 2e-2 \
                      --max-distance 4 --doubt-unknown";
 
-fn number(value: &Value, path: &str) -> f64 {
-    value.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path} in {value}"))
-}
-
 #[test]
 fn the_head_finds_points_and_says_how_sure_it_is() {
-    let place = Place::new();
+    let place = prepared();
     let said = place.succeeds(&format!("{TRAIN} --run run --out out"));
     assert!(said.contains("points: points, linear, 0.001 to 4 m") && said.contains("ray deg"), "{said}");
     let evaluation = place.json("run/evaluation.json");
@@ -117,7 +86,7 @@ fn the_head_finds_points_and_says_how_sure_it_is() {
 
 #[test]
 fn what_cannot_teach_points_is_refused_by_name() {
-    let place = Place::new();
+    let place = prepared();
     let train = |folder: &str, more: &str| {
         place.fails(&format!(
             "train points --data {folder} --bundle tiny --form linear --steps 2 --run run{more} --out never"

@@ -147,6 +147,15 @@ fn rows_that_cannot_teach_are_named() {
     let (error, name) = (refused("cut"), cut.file_name().unwrap().to_string_lossy().into_owned());
     assert!(error.contains(&name), "{name}: {error}");
 
+    // Pictures of another size than the dataset says.
+    write_dataset(&folder.join("small"), None);
+    let info = folder.join("small/meta/info.json");
+    let said = std::fs::read_to_string(&info).unwrap();
+    assert!(said.contains("48"));
+    std::fs::write(&info, said.replacen("48", "40", 1)).unwrap();
+    let error = refused("small");
+    assert!(error.contains("row 0 of episode 0: expected 64x40 as meta/info.json says, got 64x48"), "{error}");
+
     // Datasets whose numbers mean something else.
     write_dataset(&folder.join("fine"), None);
     assert!(refused("nothing").contains("nothing"));
