@@ -154,7 +154,10 @@ fn rows_that_cannot_teach_are_named() {
     assert!(said.contains("48"));
     std::fs::write(&info, said.replacen("48", "40", 1)).unwrap();
     let error = refused("small");
-    assert!(error.contains("row 0 of episode 0: expected 64x40 as meta/info.json says, got 64x48"), "{error}");
+    assert!(
+        error.contains("row 0 of episode 0: expected 64x40 as meta/info.json says, got 64x48"),
+        "{error}"
+    );
 
     // Datasets whose numbers mean something else.
     write_dataset(&folder.join("fine"), None);
