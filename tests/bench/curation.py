@@ -5,7 +5,7 @@
 
 Mixes different pictures with trivial ones: a camera before scenes that stand still (frames that differ by its noise alone), copies of one
 picture, flat colours, black. Pre-trains a small encoder twice, for the same number of steps from the same seed, and prints how much of
-what was seen came from where, and the loss on pictures never seen. Some minutes.
+what was seen came from where, and the loss on pictures never seen. Some minutes; stopped, it goes on where it was.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def main():
     mix(files, arguments.out / "mixed")
     found, losses = {}, {}
     for name, more in (("every picture equally often", ["--no-curation"]), ("curated", [])):
-        run = arguments.out / name.split()[0]
+        run = arguments.out / f"{name.split()[0]}-{arguments.steps}"  # a run's schedule cannot be changed
         command = [target / "release/pixio", "pretrain", "--held-out", arguments.held_out, "--side", "128", "--encoder", "96x4x3",
                    "--decoder", "64x2x2", "--batch", "32", "--steps", str(arguments.steps), "--rate", "1e-3", "--smallest-crop", "0.6",
                    "--no-mirror", "--run", run, "--out", arguments.out / f"{run.name}-encoder", "--force", *more]
