@@ -97,5 +97,5 @@ for encoder in random pixio; do
 done
 "$python" tests/sim/evaluate.py --demos "$out/demos" --pixio "$pixio" --tasks "${tasks[@]}" --episodes "$episodes" --seeds "$seeds" \
   --epochs "$control_epochs" --encoder "random=$out/onnx/random" --encoder "pixio=$out/onnx/pixio" \
-  --policy "pixio as trained=$out/policies/pixio-{task}" --policy "random as trained=$out/policies/random-{task}" \
+  --policy "pixio policy=$out/policies/pixio-{task}" --policy "random policy=$out/policies/random-{task}" \
   --policy "one for all=$out/tabletop-tiny" --out "$out/success.json"

@@ -212,18 +212,25 @@ pub(super) fn read_columns(
             .with_projection(mask)
             .with_row_selection(RowSelection::from(selection))
             .with_batch_size(256);
-        let mut columns = BTreeMap::new();
+        let (mut columns, mut first) = (BTreeMap::new(), skip);
         for batch in reader.build().map_err(|error| error.to_string())? {
-            append(&batch.map_err(|error| error.to_string())?, &mut columns)?;
+            let batch = batch.map_err(|error| error.to_string())?;
+            append(&batch, first, &mut columns)?;
+            first += batch.num_rows();
         }
         Ok(columns)
     })
 }
 
-fn append(batch: &RecordBatch, columns: &mut BTreeMap<String, ColumnData>) -> Result<(), String> {
+/// Adds rows, of which the first is the file's row `first`.
+fn append(
+    batch: &RecordBatch,
+    first: usize,
+    columns: &mut BTreeMap<String, ColumnData>,
+) -> Result<(), String> {
     for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
         let name = field.name();
-        let more = column(array.as_ref()).map_err(|problem| format!("{name}: {problem}"))?;
+        let more = column(array.as_ref(), first).map_err(|problem| format!("{name}: {problem}"))?;
         match (columns.get_mut(name), more) {
             (None, more) => {
                 columns.insert(name.clone(), more);
@@ -242,11 +249,11 @@ fn append(batch: &RecordBatch, columns: &mut BTreeMap<String, ColumnData>) -> Re
     Ok(())
 }
 
-fn column(array: &dyn Array) -> Result<ColumnData, String> {
-    if array.null_count() > 0 {
-        return Err("a value is missing".to_owned());
-    }
+fn column(array: &dyn Array, first: usize) -> Result<ColumnData, String> {
     let rows = array.len();
+    if let Some(row) = (0..rows).find(|row| array.is_null(*row)) {
+        return Err(format!("row {} of the file: a value is missing", first + row));
+    }
     match array.data_type() {
         DataType::Utf8 => {
             Ok(ColumnData::Texts(array.as_string::<i32>().iter().flatten().map(str::to_owned).collect()))
@@ -258,9 +265,9 @@ fn column(array: &dyn Array) -> Result<ColumnData, String> {
             let bytes = array.as_struct().column_by_name("bytes").ok_or("expected a picture's bytes")?;
             let bytes = bytes.as_binary_opt::<i32>().ok_or("expected a picture's bytes")?;
             let pictures: Vec<Vec<u8>> = bytes.iter().flatten().map(<[u8]>::to_vec).collect();
-            match pictures.len() == rows {
-                true => Ok(ColumnData::Pictures(pictures)),
-                false => Err("a picture is missing".to_owned()),
+            match (0..rows).find(|row| bytes.is_null(*row)) {
+                None => Ok(ColumnData::Pictures(pictures)),
+                Some(row) => Err(format!("row {} of the file: a picture is missing", first + row)),
             }
         }
         DataType::FixedSizeList(_, _) | DataType::List(_) => flat(array),
@@ -424,4 +431,19 @@ fn read_task_lists(path: &Path) -> Result<Vec<Vec<String>>, DatasetError> {
         }
         Ok(lists)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::Float32Array;
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_missing_is_told_by_its_row() {
+        let array = Float32Array::from(vec![Some(1.0), None, Some(2.0)]);
+        assert_eq!(column(&array, 40).unwrap_err(), "row 41 of the file: a value is missing");
+        let whole = column(&array.slice(2, 1), 42).unwrap();
+        assert_eq!(whole, ColumnData::Numbers { length: 1, values: vec![2.0] });
+    }
 }
