@@ -118,6 +118,21 @@ fn heads_are_refused_before_anything_is_trained() {
     place.succeeds(&format!("{classes} --run run --out out"));
 }
 
+#[test]
+fn a_head_trained_anew_has_no_calibration_of_the_one_before() {
+    let place = prepared();
+    let path = place.at("tiny/model.toml");
+    let measured = "[cameras.front.depth.before]\nscale = 1.25\nshift_meters = 0.1\nresidual = 0.01\nsamples = 9\nreference = \"a board\"\n";
+    let manifest = std::fs::read_to_string(&path).unwrap() + "\n" + measured;
+    std::fs::write(&path, manifest).unwrap();
+    place.succeeds(&format!("{DEPTH} --name other --run run --out out"));
+    assert!(std::fs::read_to_string(place.at("out/model.toml")).unwrap().contains("[cameras.front"));
+    let output = place.pixio(&format!("{DEPTH} --name before --run run2 --out out2"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("before: the calibration of camera front"), "{said}");
+    assert!(!std::fs::read_to_string(place.at("out2/model.toml")).unwrap().contains("cameras"));
+}
+
 const PRETRAIN: &str = "pretrain --data data --decoder 16x1x2 --batch 4";
 const FRESH: &str = "--side 32 --encoder 16x4x2";
 

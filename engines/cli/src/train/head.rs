@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, ensure};
 use calibration::Size;
 use network::bundle::Model;
+use network::manifest::Manifest;
 use network::modules::{self, Grid};
 use network::weights::{Dtype, Tensor};
 use network::{Bundle, HeadSpec};
@@ -61,9 +62,15 @@ impl HeadArguments {
         (name, spec): (&str, &HeadSpec),
         parameters: &Parameters,
     ) -> Result<Bundle> {
-        let mut model =
-            Model { manifest: bundle.manifest().clone(), weights: bundle.weights().as_ref().clone() };
-        model.manifest.heads.insert(name.to_owned(), spec.clone());
+        for (camera, section) in &bundle.manifest().cameras {
+            if section.depth.contains_key(name) {
+                eprintln!(
+                    "{name}: the calibration of camera {camera} was measured with the head before and is left out; see pixio calibrate depth"
+                );
+            }
+        }
+        let manifest = with_head(bundle.manifest(), name, spec);
+        let mut model = Model { manifest, weights: bundle.weights().as_ref().clone() };
         let dtype = if self.half { Dtype::F16 } else { Dtype::F32 };
         for (name, parameter) in parameters.iter() {
             let tensor = Tensor::rounded(&parameter.shape, &parameter.values, dtype);
@@ -98,9 +105,16 @@ pub fn check(bundle: &Bundle, name: &str, spec: &HeadSpec) -> Result<()> {
             manifest.taps
         ));
     }
+    with_head(manifest, name, spec).validate().map_err(|reason| anyhow!(reason))
+}
+
+/// A bundle's manifest with one more head. What was measured with a head that had its name is not true of it.
+fn with_head(manifest: &Manifest, name: &str, spec: &HeadSpec) -> Manifest {
     let mut whole = manifest.clone();
+    whole.cameras.values_mut().for_each(|section| drop(section.depth.remove(name)));
+    whole.cameras.retain(|_, section| !section.depth.is_empty());
     whole.heads.insert(name.to_owned(), spec.clone());
-    whole.validate().map_err(|reason| anyhow!(reason))
+    whole
 }
 
 /// The program of a head on a bundle's encoder, and fresh parameters for it.
