@@ -46,7 +46,8 @@ fn count_again(others: &[u8], pictures: &[u8], length: usize) -> usize {
     pictures.chunks_exact(length).filter(|picture| known.contains(picture)).count()
 }
 
-/// All PNG and JPEG files below a folder, by name.
+/// All PNG and JPEG files below a folder, by name. Of a folder, at any depth, that holds `rgb/` (as rendered data with depth and labels
+/// beside it does) only those of `rgb/`: the others are no colour pictures.
 ///
 /// # Errors
 /// When the folder cannot be read or holds none.
@@ -59,6 +60,8 @@ pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let inner = folder.join("rgb");
+    let folder = if inner.is_dir() { inner.as_path() } else { folder };
     let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     for entry in entries {
         let path = entry.with_context(|| folder.display().to_string())?.path();
@@ -72,8 +75,7 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Every picture of some folders and LeRobot datasets, RGB at `size`, one after another. A folder that holds `rgb/` (as rendered
-/// data with depth beside it does) gives the pictures of `rgb/`.
+/// Every picture of some folders (see [`files`]) and LeRobot datasets, RGB at `size`, one after another.
 ///
 /// # Errors
 /// The file or row that cannot be read.
@@ -91,8 +93,7 @@ pub fn read_source(source: &Path, size: Size, rgb: &mut Vec<u8>) -> Result<()> {
     if source.join("meta/info.json").is_file() {
         return read_dataset(source, size, rgb);
     }
-    let inner = source.join("rgb");
-    let files = files(if inner.is_dir() { &inner } else { source })?;
+    let files = files(source)?;
     let bar = progress::items(files.len() as u64, "reading pictures");
     for file in files {
         let picture = photographs::read(&file)?;
@@ -162,6 +163,21 @@ pub fn episode_pictures(reader: &DatasetReader, episode: &EpisodeInfo, key: &str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn maps_beside_pictures_are_no_pictures() {
+        let root = tempfile::tempdir().unwrap();
+        let names = ["a/rgb/1.png", "a/depth/1.png", "a/label/1.png", "b/2.JPG", "b/3.txt"];
+        for path in names.map(|name| root.path().join(name)) {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"").unwrap();
+        }
+        let found = |folder: PathBuf| files(&folder).unwrap();
+        let at = |name: &str| root.path().join(name);
+        assert_eq!(found(at("")), [at("a/rgb/1.png"), at("b/2.JPG")]);
+        assert_eq!(found(at("a")), found(at("a/rgb")));
+        assert!(files(&at("a/nothing")).is_err());
+    }
 
     #[test]
     fn pictures_that_are_there_twice_are_counted() {
