@@ -58,13 +58,13 @@ dpt=(--features 16 --out-channels "16,32,48,48" --half)
 held_out=(--held-out "$out/pictures/held-out" --held-out "$out/pictures/held-out-broad")
 for encoder in random pixio; do
   missing "$out/$encoder-depth" && "$pixio" train depth --data "$out/pictures/train" "${held_out[@]}" --bundle "$out/$encoder" \
-    --steps "$depth_steps" --rate 2e-3 --max-depth 3 "${dpt[@]}" --run "$out/run/$encoder-depth" --out "$out/$encoder-depth"
+    --steps "$depth_steps" --rate 2e-3 --max-depth 8 "${dpt[@]}" --run "$out/run/$encoder-depth" --out "$out/$encoder-depth"
 done
 done_with depth
 
 for encoder in pixio random; do
   missing "$out/$encoder-points" && "$pixio" train points --data "$out/pictures/train" "${held_out[@]}" --bundle "$out/$encoder-depth" \
-    --steps "$points_steps" --rate 2e-3 --max-distance 3 --doubt-unknown "${dpt[@]}" --run "$out/run/$encoder-points" --out "$out/$encoder-points"
+    --steps "$points_steps" --rate 2e-3 --max-distance 8 --doubt-unknown "${dpt[@]}" --run "$out/run/$encoder-points" --out "$out/$encoder-points"
 done
 done_with points
 
