@@ -22,7 +22,7 @@ pixio=${PIXIO:-${CARGO_TARGET_DIR:-target}/release/pixio} python=${PYTHON:-.pixi
 read -ra tasks <<< "${TASKS:-assembly-v3 bin-picking-v3 button-press-topdown-v3 drawer-open-v3 hammer-v3}"
 scenes=${SCENES:-400} held_out_scenes=${HELD_OUT:-25} demonstrations=${DEMONSTRATIONS:-25}
 pretrain_steps=${PRETRAIN_STEPS:-5000} pretrain_more_steps=${PRETRAIN_MORE_STEPS:-13000}
-depth_steps=${DEPTH_STEPS:-4000} points_steps=${POINTS_STEPS:-2000} label_steps=${LABEL_STEPS:-600} epochs=${EPOCHS:-200}
+depth_steps=${DEPTH_STEPS:-8000} points_steps=${POINTS_STEPS:-2000} label_steps=${LABEL_STEPS:-600} epochs=${EPOCHS:-200}
 episodes=${EPISODES:-25} seeds=${SEEDS:-3} control_epochs=${CONTROL_EPOCHS:-400}
 mkdir -p "$out/run" "$out/demos"
 
