@@ -278,10 +278,7 @@ impl<E: Engine> Pipeline<E> {
         let camera = map.as_ref().map_or(frame, |map| map.rectified().size());
         let sizes = &self.bundle.manifest().sizes;
         let size = options.network.or_else(|| ImageGeometry::best_size(camera, sizes)).unwrap_or(camera);
-        if !sizes.contains(&size) {
-            let known = sizes.iter().map(Size::to_string).collect();
-            return Err(PipelineError::Size { asked: size, known });
-        }
+        self.check_size(size)?;
         let geometry = ImageGeometry::new(camera, size)?;
         self.load(size)?;
         let manifest = self.bundle.manifest();
@@ -292,8 +289,24 @@ impl<E: Engine> Pipeline<E> {
         Ok(CameraView::new(geometry, options, scaling, manifest, grid, buffers)?)
     }
 
-    /// Loads and binds the networks of a size.
-    fn load(&mut self, size: Size) -> Result<(), PipelineError> {
+    /// Checks a size of networks that was asked for.
+    ///
+    /// # Errors
+    /// When the bundle does not have it.
+    pub fn check_size(&self, asked: Size) -> Result<(), PipelineError> {
+        let sizes = &self.bundle.manifest().sizes;
+        if sizes.contains(&asked) {
+            return Ok(());
+        }
+        Err(PipelineError::Size { asked, known: sizes.iter().map(Size::to_string).collect() })
+    }
+
+    /// Loads and binds the networks of a size, unless they are.
+    ///
+    /// # Errors
+    /// When the bundle does not have the size, or they do not load.
+    pub fn load(&mut self, size: Size) -> Result<(), PipelineError> {
+        self.check_size(size)?;
         if !self.networks.contains_key(&size) {
             let networks = Networks::load(&mut self.engine, &self.bundle, &self.heads, size)?;
             self.networks.insert(size, networks);

@@ -1,9 +1,8 @@
 //! Loading and verifying a bundle on an engine: what configuration does.
 
 use anyhow::{Context, Result, bail};
-use calibration::Size;
 use network::Bundle;
-use perception::{Engine, EngineIdentity, Pipeline, PipelineError, parity};
+use perception::{Engine, EngineIdentity, Pipeline, parity};
 
 use super::{Parity, Settings};
 use crate::diagnostics::Status;
@@ -54,24 +53,18 @@ pub fn load<E: Engine>(engine: E, settings: Settings, logger: &Logger) -> Result
     }
     let (model, sizes) = (manifest.name.clone(), manifest.sizes.clone());
     let mut pipeline = Pipeline::with_heads(engine, bundle, &settings.heads)?;
-    check_size(settings.network_size, &sizes).context("parameter network_size")?;
+    if let Some(size) = settings.network_size {
+        pipeline.check_size(size).context("parameter network_size")?;
+    }
     let engine = pipeline.engine().identity().clone();
     let parity = self_test(&mut pipeline, &settings, logger)?;
     // When the test's own networks are gone, so that memory never holds both, and before the first image, which would wait. Of
     // several sizes the cameras' images choose.
     let only = if let [size] = sizes[..] { Some(size) } else { None };
     if let Some(size) = settings.network_size.or(only) {
-        pipeline.view(size, Some(size))?;
+        pipeline.load(size)?;
     }
     Ok(Loaded { pipeline, settings, about: About { model, engine, parity } })
-}
-
-/// Whether the bundle has the size that is asked for.
-fn check_size(asked: Option<Size>, sizes: &[Size]) -> Result<(), PipelineError> {
-    match asked.filter(|size| !sizes.contains(size)) {
-        Some(asked) => Err(PipelineError::Size { asked, known: sizes.iter().map(Size::to_string).collect() }),
-        None => Ok(()),
-    }
 }
 
 /// Compares the engine with the bundle's golden outputs.
