@@ -93,7 +93,7 @@ class Rig(Spinning):
 
     def __init__(self, names=JOINTS, space="positions", sim=False):
         self.node = rclpy.create_node("rig")
-        self.names, self.space, self.sim = list(names), space, sim
+        self.names, self.space, self.sim, self.tells_time = list(names), space, sim, sim
         self.positions = {name: 0.0 for name in names}
         self.velocities = {name: 0.0 for name in names}
         self.controller_timeout = 0.1
@@ -179,7 +179,7 @@ class Rig(Spinning):
     def send_clock(self):
         with self.lock:
             self.sim_time += 0.01 if self.alive["clock"] else 0.0
-        if self.sim:
+        if self.tells_time:
             self.publish("/clock", Clock, Clock(clock=stamp(self.sim_time)))
 
     # What a test asks.

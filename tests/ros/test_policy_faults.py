@@ -154,11 +154,19 @@ def test_a_velocity_estop_is_zero_at_once(start, ros):
 
 @pytest.mark.parametrize("event, reason", [("stop", "ROS time stands still"), ("jump", "ROS time jumped back")])
 def test_a_clock_that_stops_or_jumps_is_a_fault(start, ros, event, reason):
+    """Before its first message there is nothing that could stop: the robot waits for it."""
     rig = Rig(sim=True)
     try:
+        rig.tells_time = False
         rig.target = lambda t: [0.05 * (t - 100.0), 0.0]
         start("policy_node", parameters(use_sim_time=True, clock_timeout_secs=3.0))
-        rig.arm()
+        rig.wait_for("IDLE")
+        assert rig.ask("arm").success
+        rig.wait_for("ARMED", "waits for ROS time: nothing came on /clock yet")
+        time.sleep(4.0)
+        assert rig.state() == "ARMED" and not rig.commands, rig.seen()
+        rig.tells_time = True
+        rig.wait_for("RUNNING")
         time.sleep(0.5)
         if event == "stop":
             rig.alive["clock"] = False

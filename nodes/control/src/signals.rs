@@ -50,10 +50,10 @@ impl ClockWatch {
         Self { timeout_secs, last: None }
     }
 
-    /// Looks at both clocks.
+    /// Looks at both clocks. The watch begins with the first ROS time that is known.
     pub fn look(&mut self, ros: RosTime, steady: SteadyTime) -> ClockEvent {
         let Some((before, since)) = self.last else {
-            self.last = Some((ros, steady));
+            self.last = ros.is_known().then_some((ros, steady));
             return ClockEvent::Advancing;
         };
         if ros == before {
@@ -88,12 +88,24 @@ mod tests {
     #[test]
     fn a_clock_that_stops_or_goes_back_is_seen() {
         let mut watch = ClockWatch::new(0.5);
-        let (ros, steady) = (RosTime(0), SteadyTime(0));
+        let (ros, steady) = (RosTime(1), SteadyTime(0));
         assert_eq!(watch.look(ros, steady), ClockEvent::Advancing);
         assert_eq!(watch.look(ros, steady + 0.5), ClockEvent::Advancing);
         assert_eq!(watch.look(ros, steady + 0.6), ClockEvent::Stopped);
         assert_eq!(watch.look(ros + 0.01, steady + 0.7), ClockEvent::Advancing);
         assert_eq!(watch.look(ros, steady + 0.8), ClockEvent::JumpedBack);
         assert_eq!(watch.look(ros + 0.01, steady + 0.9), ClockEvent::Advancing);
+    }
+
+    #[test]
+    fn a_clock_that_said_nothing_yet_does_not_stand_still() {
+        let mut watch = ClockWatch::new(0.5);
+        let (none, steady) = (RosTime(0), SteadyTime(0));
+        for secs in [0.0, 1.0, 5.0] {
+            assert_eq!(watch.look(none, steady + secs), ClockEvent::Advancing);
+        }
+        assert_eq!(watch.look(none + 100.0, steady + 6.0), ClockEvent::Advancing);
+        assert_eq!(watch.look(none + 100.0, steady + 6.6), ClockEvent::Stopped);
+        assert_eq!(watch.look(none, steady + 6.7), ClockEvent::JumpedBack, "it was known before");
     }
 }

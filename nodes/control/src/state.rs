@@ -5,7 +5,7 @@
 pub enum State {
     /// Nothing is commanded; `arm` leaves it.
     Idle,
-    /// Armed, and waiting until joints, chunks and deadman allow the first command.
+    /// Armed, and waiting until ROS time, joints, chunks and deadman allow the first command.
     Armed,
     /// Commands follow the policy, or the human who took over.
     Running,

@@ -25,6 +25,9 @@ pub enum Refusal {
         /// Its age, s.
         age_secs: f64,
     },
+    /// There is no ROS time yet to tell its age by.
+    #[error("observation: expected ROS time to tell its age by, got none: nothing came on /clock yet")]
+    NoTime,
     /// The image is from the future.
     #[error("observation: expected one of the past, got one {ahead_secs:.3} s ahead")]
     Future {

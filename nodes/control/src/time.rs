@@ -11,6 +11,11 @@ pub struct RosTime(pub i64);
 pub struct SteadyTime(pub u64);
 
 impl RosTime {
+    /// Whether there is a time at all: with simulated time it is 0 for every ROS node until the first message of `/clock`.
+    pub fn is_known(self) -> bool {
+        self.0 != 0
+    }
+
     /// Seconds from `earlier` to this; negative when `earlier` is later.
     pub fn secs_since(self, earlier: RosTime) -> f64 {
         self.0.saturating_sub(earlier.0) as f64 * 1e-9

@@ -228,7 +228,9 @@ impl Controller {
     /// # Errors
     /// Why it is not taken; counted, and the chunks held stay.
     pub fn chunk(&mut self, chunk: ActionChunk, ros: RosTime, steady: SteadyTime) -> Result<(), Refusal> {
-        let taken = self.store.push(chunk, ros, self.settings.max_observation_age_secs);
+        let oldest_secs = self.settings.max_observation_age_secs;
+        let taken =
+            if ros.is_known() { self.store.push(chunk, ros, oldest_secs) } else { Err(Refusal::NoTime) };
         match taken {
             Ok(()) => self.last_chunk = Some(steady),
             Err(_) => self.counters.one(Stage::Chunk),
@@ -297,7 +299,7 @@ impl Controller {
         Ok(())
     }
 
-    /// Allows motion: commands begin as soon as joints, chunks and deadman allow it.
+    /// Allows motion: commands begin as soon as ROS time is known and joints, chunks and deadman allow it.
     ///
     /// # Errors
     /// When the controller is not idle.
@@ -452,7 +454,7 @@ impl Controller {
         let outdated = !self.joints.is_empty()
             && self.last_command.is_some_and(|commanded| self.measured.arrived <= commanded);
         self.interventions.add(Stage::Joints, outdated);
-        if self.find_wish(ros, steady, dt_secs).is_err() || outdated {
+        if self.find_wish(ros, steady, dt_secs).is_err() || outdated || !ros.is_known() {
             return false;
         }
         self.seed();

@@ -199,6 +199,23 @@ fn clocks_that_jump_back_or_stand_still_are_faults() {
 }
 
 #[test]
+fn without_a_ros_time_an_armed_robot_waits_for_it_even_with_a_human() {
+    let mut world = World::new(velocities(), newest());
+    let started = std::mem::replace(&mut world.ros, RosTime(0));
+    world.flows = false;
+    world.controller.arm().unwrap();
+    let chunk = ActionChunk::new(world.controller.space().clone(), started, 0.1, vec![0.5; 8]).unwrap();
+    assert_eq!(world.controller.chunk(chunk, world.ros, world.steady), Err(Refusal::NoTime));
+    for _ in 0..1000 {
+        world.controller.human(&[0.5; 2], world.steady).unwrap();
+        assert_eq!(world.tick(PERIOD), (None, State::Armed), "longer than any timeout");
+    }
+    (world.ros, world.flows) = (started, true);
+    world.controller.human(&[0.5; 2], world.steady).unwrap();
+    assert_eq!(world.tick(PERIOD).1, State::Running);
+}
+
+#[test]
 fn an_estop_is_zero_at_once_and_latched_until_released_and_reset() {
     let mut world = World::new(velocities(), newest());
     world.controller.arm().unwrap();

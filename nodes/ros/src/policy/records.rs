@@ -146,6 +146,9 @@ impl Records {
 
 /// What an armed controller still waits for; empty in every other state.
 fn waiting_for(told: &Told) -> &'static str {
+    if told.state == State::Armed && !told.stamp.is_known() {
+        return "waits for ROS time: nothing came on /clock yet";
+    }
     let reasons = [
         (Stage::Deadman, "waits for the deadman"),
         (Stage::Joints, "waits for joint states"),
