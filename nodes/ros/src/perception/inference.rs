@@ -17,10 +17,11 @@ use r2r::trajectory_msgs::msg::JointTrajectory;
 use robot::BodyMask;
 
 use super::acting::{Acting, ros_time};
-use super::inputs::{FrameIn, Message};
+use super::inputs::FrameIn;
 use super::load::Loaded;
 use super::moment::Moments;
 use super::outputs::{Asked, Outputs, Results, Spare, Spent};
+use super::picture::Message;
 use super::scale::{self, Reference, Told};
 use super::settings::Settings;
 use super::setup::{Cameras, Frames, Setup};

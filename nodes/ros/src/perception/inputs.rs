@@ -8,14 +8,13 @@ use anyhow::{Context, Result};
 use futures::future::{AbortHandle, abortable};
 use futures::task::LocalSpawnExt;
 use futures::{FutureExt, Stream, StreamExt};
-use perception::Stamp;
 use r2r::QosProfile;
 use r2r::qos::ReliabilityPolicy;
 use r2r::sensor_msgs::msg::{CameraInfo, Image};
 
 use super::moment::{Moment, Moments};
+use super::picture::{Content, NativeImage, Picture};
 use super::statistics::{Fault, Statistics};
-use crate::cdr::{CompressedImageView, Header, ImageMessageView, ReadError};
 use crate::latest::Latest;
 use crate::names::resolve;
 use crate::qos::{Entity, Qos};
@@ -28,64 +27,6 @@ const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
 
 /// How often a camera's jumps are logged.
 const LOG_PERIOD: Duration = Duration::from_secs(5);
-
-/// An image as it came, serialised; stamp and frame are read, the rest is where it is used.
-pub struct Picture {
-    bytes: Vec<u8>,
-    compressed: bool,
-    stamp: Stamp,
-    frame_id: Arc<str>,
-}
-
-/// What a [`Picture`] holds.
-pub enum Message<'a> {
-    Raw(ImageMessageView<'a>),
-    Compressed(CompressedImageView<'a>),
-}
-
-impl Picture {
-    /// A picture of this message; `last` is the frame of the one before, which most have too.
-    ///
-    /// # Errors
-    /// When the bytes are no such message.
-    fn new(bytes: Vec<u8>, compressed: bool, last: &mut Arc<str>) -> Result<Self, ReadError> {
-        let header = match read(&bytes, compressed)? {
-            Message::Raw(image) => image.header,
-            Message::Compressed(image) => image.header,
-        };
-        if **last != *header.frame_id {
-            *last = header.frame_id.into();
-        }
-        let stamp = header.stamp;
-        Ok(Self { bytes, compressed, stamp, frame_id: last.clone() })
-    }
-
-    /// When it was taken.
-    pub fn stamp(&self) -> Stamp {
-        self.stamp
-    }
-
-    /// Stamp and frame.
-    pub fn header(&self) -> Header<'_> {
-        Header { stamp: self.stamp, frame_id: &self.frame_id }
-    }
-
-    /// All of it.
-    ///
-    /// # Errors
-    /// None: it was read before.
-    pub fn message(&self) -> Result<Message<'_>, ReadError> {
-        read(&self.bytes, self.compressed)
-    }
-}
-
-fn read(bytes: &[u8], compressed: bool) -> Result<Message<'_>, ReadError> {
-    if compressed {
-        CompressedImageView::read(bytes).map(Message::Compressed)
-    } else {
-        ImageMessageView::read(bytes).map(Message::Raw)
-    }
-}
 
 /// An image with the newest camera info of its camera.
 pub struct FrameIn {
@@ -259,10 +200,14 @@ impl Inputs {
             (false, false) => profile.best_effort(),
         };
         let name = name.clone();
-        let put = input.putting(index, self.compressed, frames, moments, ros.logger.clone());
-        let kind = if self.compressed { "sensor_msgs/msg/CompressedImage" } else { "sensor_msgs/msg/Image" };
-        let stream = ros.node.subscribe_raw(&name, kind, profile).context(name)?;
-        let handle = each(ros, stream, put)?;
+        let mut put = input.putting(index, frames, moments, ros.logger.clone());
+        let handle = if self.compressed {
+            let stream = ros.node.subscribe_raw(&name, "sensor_msgs/msg/CompressedImage", profile);
+            each(ros, stream.context(name)?, move |bytes| put(Content::Compressed(bytes)))?
+        } else {
+            let stream = ros.node.subscribe_native::<Image>(&name, profile).context(name)?;
+            each(ros, stream, move |message| put(Content::Raw(NativeImage::new(message))))?
+        };
         input.subscribed = Some((reliable, handle));
         Ok(())
     }
@@ -273,19 +218,18 @@ impl Input {
     fn putting(
         &self,
         index: usize,
-        compressed: bool,
         frames: Arc<Latest<FrameIn>>,
         moments: Moments,
         logger: Logger,
-    ) -> impl FnMut(Vec<u8>) + use<> {
+    ) -> impl FnMut(Content) + use<> {
         let (infos, statistics) = (self.newest_info.clone(), self.statistics.clone());
         let references = self.references.clone();
         let (topic, info_topic) = (self.image.resolved.clone(), self.info.resolved.clone());
         let (mut back, mut unread) = (Throttle::new(LOG_PERIOD), Throttle::new(LOG_PERIOD));
         let mut frame_id: Arc<str> = "".into();
-        move |bytes: Vec<u8>| {
+        move |content| {
             let received = Instant::now();
-            let picture = match Picture::new(bytes, compressed, &mut frame_id) {
+            let picture = match Picture::new(content, &mut frame_id) {
                 Ok(picture) => picture,
                 Err(error) => {
                     statistics.fault(Fault::Image, &error.to_string());

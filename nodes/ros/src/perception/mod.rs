@@ -6,6 +6,7 @@ mod inputs;
 mod load;
 mod moment;
 mod outputs;
+mod picture;
 mod reference;
 mod scale;
 mod settings;
