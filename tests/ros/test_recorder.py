@@ -399,6 +399,8 @@ def test_a_clock_that_goes_back_ends_the_episode_and_keeps_it(record, tmp_path):
     arm = Robot(recorder.peer)
     arm.connected()
     recorder.peer.spin_until(arm_clock.get_subscription_count, "/clock")
+    started, reason = recorder.call("start")
+    assert not started and "use_sim_time is set, and nothing came on /clock yet" in reason
 
     def tick(seconds):
         message = Clock()

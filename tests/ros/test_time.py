@@ -87,7 +87,7 @@ def test_stamps_that_go_back_without_simulated_time(start, peer, bundle):
 
 
 def test_time_is_simulated_from_now_on(start, peer, bundle):
-    start("perception_node", {"bundle": bundle})
+    node = start("perception_node", {"bundle": bundle})
     peer.listen("/diagnostics", DiagnosticArray)
     peer.publisher("/clock", Clock)
     peer.spin_until(lambda: peer.received["/diagnostics"], "diagnostics")
@@ -95,6 +95,9 @@ def test_time_is_simulated_from_now_on(start, peer, bundle):
     [result] = set_parameters(peer, "/perception_node", use_sim_time=True)
     assert result.successful
     peer.connected(["/clock"])
+    missing = "use_sim_time is set, and nothing came on /clock yet"
+    wait_for_status(peer, "perception_node", lambda level, message, values: level == 1 and missing in message)
+    peer.spin_until(lambda: missing in node.output(), "the warning in the log")
 
     def follows():
         tick(peer, 7.0)
@@ -102,6 +105,8 @@ def test_time_is_simulated_from_now_on(start, peer, bundle):
         return peer.received["/diagnostics"][-1].header.stamp.sec == 7
 
     peer.spin_until(follows, "simulated stamps")
+    wait_for_status(peer, "perception_node", lambda level, message, values: missing not in message)
+    assert node.output().count(missing) == 1
     [result] = set_parameters(peer, "/perception_node", use_sim_time=False)
     assert result.successful
     peer.spin_until(lambda: peer.received["/diagnostics"][-1].header.stamp.sec > 1_500_000_000, "the system's time again")

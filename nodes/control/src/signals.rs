@@ -50,18 +50,20 @@ impl ClockWatch {
         Self { timeout_secs, last: None }
     }
 
-    /// Looks at both clocks. The watch begins with the first ROS time that is known.
+    /// Looks at both clocks. The watch begins with the first ROS time that is known. One that is known no more, because it is to be
+    /// simulated from now on, went back; from then on it is waited for as at the start.
     pub fn look(&mut self, ros: RosTime, steady: SteadyTime) -> ClockEvent {
+        let known = ros.is_known().then_some((ros, steady));
         let Some((before, since)) = self.last else {
-            self.last = ros.is_known().then_some((ros, steady));
+            self.last = known;
             return ClockEvent::Advancing;
         };
         if ros == before {
             let stood = steady.secs_since(since) > self.timeout_secs;
             return if stood { ClockEvent::Stopped } else { ClockEvent::Advancing };
         }
-        self.last = Some((ros, steady));
-        if ros < before { ClockEvent::JumpedBack } else { ClockEvent::Advancing }
+        self.last = known;
+        if ros < before || known.is_none() { ClockEvent::JumpedBack } else { ClockEvent::Advancing }
     }
 
     /// Begins anew.
@@ -107,5 +109,8 @@ mod tests {
         assert_eq!(watch.look(none + 100.0, steady + 6.0), ClockEvent::Advancing);
         assert_eq!(watch.look(none + 100.0, steady + 6.6), ClockEvent::Stopped);
         assert_eq!(watch.look(none, steady + 6.7), ClockEvent::JumpedBack, "it was known before");
+        assert_eq!(watch.look(none, steady + 9.0), ClockEvent::Advancing, "and is waited for again");
+        assert_eq!(watch.look(none - 5.0, steady + 9.1), ClockEvent::Advancing);
+        assert_eq!(watch.look(none, steady + 9.2), ClockEvent::JumpedBack, "a later number, and no time");
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use futures::executor::LocalSpawner;
@@ -17,6 +17,12 @@ use r2r::builtin_interfaces::msg::Time;
 use r2r::rosgraph_msgs::msg::Clock;
 
 const SECOND: i64 = 1_000_000_000;
+
+/// What is said while there is no ROS time.
+pub const NOT_HEARD: &str = "use_sim_time is set, and nothing came on /clock yet";
+
+/// How long the middleware may take to find who publishes `/clock` before the log says that nobody does.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// ROS time; clones tell the same.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +56,11 @@ impl RosClock {
         self.0.simulated.load(Ordering::Relaxed)
     }
 
+    /// Whether there is a time: simulated, there is none before the first message of `/clock` that says other than 0.
+    pub fn is_known(&self) -> bool {
+        self.nanoseconds() != 0
+    }
+
     /// How often time went back, or changed between the system's and simulated.
     pub fn jumps(&self) -> u64 {
         self.0.jumps.load(Ordering::Relaxed)
@@ -71,6 +82,26 @@ impl RosClock {
         if nanoseconds < before {
             self.0.jumps.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// For how long there has been no ROS time, for the log.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    since: Option<Instant>,
+    is_told: bool,
+}
+
+impl Waiting {
+    /// Whether the log is to say now that there is no time: once, until there is one again.
+    pub fn is_too_long(&mut self, is_known: bool, now: Instant) -> bool {
+        if is_known {
+            *self = Self::default();
+            return false;
+        }
+        let since = *self.since.get_or_insert(now);
+        let is_long = now.saturating_duration_since(since) >= PATIENCE;
+        is_long && !std::mem::replace(&mut self.is_told, is_long)
     }
 }
 
@@ -128,14 +159,23 @@ mod tests {
     #[test]
     fn simulated_time_begins_at_zero_and_jumps_are_counted() {
         let clock = RosClock::default();
-        assert!(clock.now().sec > 1_500_000_000);
+        assert!(clock.now().sec > 1_500_000_000 && clock.is_known());
         clock.simulate(true);
-        assert_eq!((clock.nanoseconds(), clock.jumps()), (0, 1));
+        assert_eq!((clock.nanoseconds(), clock.jumps(), clock.is_known()), (0, 1, false));
         for (set, jumps) in [(5 * SECOND, 1), (6 * SECOND, 1), (5 * SECOND + 1, 2), (7 * SECOND, 2)] {
             clock.set(set);
             assert_eq!((clock.nanoseconds(), clock.jumps()), (set, jumps));
         }
-        assert_eq!(clock.now(), Time { sec: 7, nanosec: 0 });
+        assert_eq!((clock.now(), clock.is_known()), (Time { sec: 7, nanosec: 0 }, true));
         assert_eq!(time(-1), Time { sec: -1, nanosec: 999_999_999 });
+    }
+
+    #[test]
+    fn a_clock_that_does_not_come_is_told_once_each_time() {
+        let (start, mut waiting) = (Instant::now(), Waiting::default());
+        let mut told_at = |secs, is_known| waiting.is_too_long(is_known, start + Duration::from_secs(secs));
+        assert_eq!([0, 4, 5, 6, 60].map(|secs| told_at(secs, false)), [false, false, true, false, false]);
+        assert!(!told_at(61, true));
+        assert_eq!([62, 66, 67, 68].map(|secs| told_at(secs, false)), [false, false, true, false]);
     }
 }

@@ -7,6 +7,7 @@ use r2r::diagnostic_msgs::msg::{DiagnosticArray, DiagnosticStatus, KeyValue};
 use r2r::std_msgs::msg::Header;
 use r2r::{Publisher, QosProfile};
 
+use crate::clock::NOT_HEARD;
 use crate::declare::{Direction, Topic};
 use crate::ros_node::RosNode;
 
@@ -104,7 +105,8 @@ impl Diagnostics {
         Ok(Self { publisher, due: Instant::now() + PERIOD })
     }
 
-    /// Publishes what `report` tells when a second has passed, by the machine's clock; `hardware` is what it runs on.
+    /// Publishes what `report` tells, of the node as a whole first, when a second has passed, by the machine's clock; `hardware` is what
+    /// it runs on. Every node warns of a ROS time that there is not.
     pub fn turn(&mut self, ros: &RosNode, hardware: &str, report: impl FnOnce(Instant) -> Vec<Status>) {
         let now = Instant::now();
         if now < self.due {
@@ -113,11 +115,20 @@ impl Diagnostics {
         self.due = (self.due + PERIOD).max(now);
         let node = ros.full_name().trim_start_matches('/');
         let header = Header { stamp: ros.clock.now(), frame_id: String::new() };
-        let status = report(now).into_iter().map(|status| message(node, hardware, status)).collect();
+        let statuses = with_time(report(now), ros.clock.is_known());
+        let status = statuses.into_iter().map(|status| message(node, hardware, status)).collect();
         if let Err(error) = self.publisher.publish(&DiagnosticArray { header, status }) {
             ros.logger.error(format!("/diagnostics: cannot publish: {error}"));
         }
     }
+}
+
+/// Adds to the status of the node as a whole, the first, that there is no ROS time.
+fn with_time(mut statuses: Vec<Status>, is_known: bool) -> Vec<Status> {
+    if let Some(whole) = statuses.first_mut().filter(|_| !is_known) {
+        whole.warn(NOT_HEARD);
+    }
+    statuses
 }
 
 fn message(node: &str, hardware: &str, status: Status) -> DiagnosticStatus {
@@ -150,5 +161,16 @@ mod tests {
         assert_eq!(message.name, "robot/perception_node: camera");
         let values: Vec<_> = message.values.iter().map(|pair| pair.value.as_str()).collect();
         assert_eq!(values, ["9.88", "unknown"]);
+    }
+
+    #[test]
+    fn a_node_without_ros_time_warns_and_its_parts_do_not() {
+        let told = |is_known: bool| {
+            let statuses = with_time(vec![Status::new("", "active"), Status::new("camera", "ok")], is_known);
+            statuses.iter().map(|status| (status.level(), status.message())).collect::<Vec<_>>()
+        };
+        let (whole, camera) = ((Level::Ok, "active".to_owned()), (Level::Ok, "ok".to_owned()));
+        assert_eq!(told(true), [whole, camera.clone()]);
+        assert_eq!(told(false), [(Level::Warn, NOT_HEARD.to_owned()), camera]);
     }
 }

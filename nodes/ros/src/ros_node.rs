@@ -1,13 +1,13 @@
 //! An r2r node with the habits of other ROS nodes: described parameters, log topic, ROS time, overrides of qualities of
 //! service. What a node adds itself: a lifecycle ([`crate::lifecycle`]) and diagnostics ([`crate::diagnostics`]).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures::executor::{LocalPool, LocalSpawner};
 use r2r::{Publisher, PublisherUntyped, QosProfile, WrappedTypesupport};
 
-use crate::clock::{ClockInput, RosClock};
+use crate::clock::{ClockInput, NOT_HEARD, RosClock, Waiting};
 use crate::declare::Reference;
 use crate::names::resolve;
 use crate::parameters::server::{Announcement, ParameterServer};
@@ -43,6 +43,7 @@ pub struct RosNode {
     announcement: Announcement,
     clock_input: ClockInput,
     clock_qos: QosProfile,
+    waiting: Waiting,
     jumps: u64,
 }
 
@@ -147,7 +148,11 @@ impl RosNode {
     fn follow_clock(&mut self) -> Result<()> {
         let simulated = self.parameters.flag("use_sim_time")?;
         let spawner = self.tasks.spawner();
-        self.clock_input.follow(&mut self.node, &spawner, &self.clock, simulated, &self.clock_qos)
+        self.clock_input.follow(&mut self.node, &spawner, &self.clock, simulated, &self.clock_qos)?;
+        if self.waiting.is_too_long(self.clock.is_known(), Instant::now()) {
+            self.logger.warn(format!("{NOT_HEARD}; simulators tell it, and `ros2 bag play --clock`"));
+        }
+        Ok(())
     }
 }
 
@@ -205,6 +210,7 @@ impl Habits {
             announcement: self.announcement,
             clock_input: self.clock_input,
             clock_qos: self.clock_qos,
+            waiting: Waiting::default(),
             jumps: 0,
         }
     }

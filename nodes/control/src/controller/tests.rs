@@ -216,6 +216,26 @@ fn without_a_ros_time_an_armed_robot_waits_for_it_even_with_a_human() {
 }
 
 #[test]
+fn a_ros_time_that_is_known_no_more_is_a_fault_when_armed_and_waited_for_when_idle() {
+    let mut world = World::new(velocities(), newest());
+    world.ticks(10);
+    let before = std::mem::replace(&mut world.ros, RosTime(0));
+    world.flows = false;
+    assert_eq!(world.ticks(1000), (None, State::Idle), "nothing to say while idle");
+    world.controller.arm().unwrap();
+    assert_eq!(world.ticks(1000), (None, State::Armed), "none yet is none that stands still");
+    (world.ros, world.flows) = (before, true);
+    world.controller.human(&[0.5; 2], world.steady).unwrap();
+    assert_eq!(world.tick(PERIOD).1, State::Running);
+    (world.ros, world.flows) = (RosTime(0), false);
+    assert_eq!(world.tick(PERIOD).1, State::Fault(FaultReason::ClockJumpedBack));
+    world.controller.reset().unwrap();
+    world.controller.arm().unwrap();
+    world.controller.human(&[0.5; 2], world.steady).unwrap();
+    assert_eq!(world.tick(PERIOD).1, State::Armed, "a reset brings no time");
+}
+
+#[test]
 fn an_estop_is_zero_at_once_and_latched_until_released_and_reset() {
     let mut world = World::new(velocities(), newest());
     world.controller.arm().unwrap();

@@ -8,9 +8,14 @@ use recording::session::{SessionError, State};
 
 use super::telling::{describe, free_bytes};
 use super::{Desk, Phase};
+use crate::clock::NOT_HEARD;
 
 impl Desk {
     pub(super) fn begin(&mut self) -> Result<String, String> {
+        // Stamps of 0, and then of some day, would make an episode of years.
+        if !self.clock.is_known() {
+            return Err(format!("{NOT_HEARD}: an episode's messages need their time of arrival"));
+        }
         self.disk = (Instant::now(), free_bytes(&self.settings.root));
         if let Some(problem) = self.disk_problem() {
             return Err(problem);
