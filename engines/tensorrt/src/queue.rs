@@ -18,7 +18,7 @@ use crate::runtime::Context;
 /// Steps that are collected at most; a caller who never downloads keeps the GPU busy all the same.
 const MOST_STEPS: usize = 16;
 
-/// Sequences that are remembered at most.
+/// Sequences that are remembered at most; of more, the one that was used longest ago is forgotten.
 const MOST_SEQUENCES: usize = 64;
 
 /// A number that no other step of this process has.
@@ -180,9 +180,13 @@ impl Queue {
         self.is_busy = true;
         let key: Vec<_> = steps.iter().map(Step::key).collect();
         let known = {
-            let sequences = lock(&self.sequences);
-            let found = sequences.iter().find(|sequence| sequence.key == key);
-            match found.map(|sequence| &sequence.state) {
+            let mut sequences = lock(&self.sequences);
+            let place = sequences.iter().position(|sequence| sequence.key == key);
+            // The one used last stands last.
+            if let Some(place) = place {
+                sequences[place..].rotate_left(1);
+            }
+            match place.and(sequences.last()).map(|sequence| &sequence.state) {
                 Some(State::Captured(graph)) => {
                     return graph.launch(&self.stream).map_err(|error| run_error(&name(&steps), &error));
                 }
@@ -236,10 +240,11 @@ impl Queue {
 
     fn remember(&self, sequence: Sequence) {
         let mut sequences = lock(&self.sequences);
-        if sequences.len() == MOST_SEQUENCES {
-            sequences.clear();
-        }
         sequences.retain(|known| known.key != sequence.key);
+        if sequences.len() == MOST_SEQUENCES {
+            // If its graph is still running, the driver frees that when it ends.
+            sequences.remove(0);
+        }
         sequences.push(sequence);
     }
 
@@ -264,7 +269,7 @@ impl Queue {
         std::mem::take(&mut self.notices)
     }
 
-    /// Sequences asked for so far, and whether each is one CUDA graph.
+    /// Sequences that are remembered, the one used last at the end, and whether each is one CUDA graph.
     pub fn graphs(&self) -> Vec<(String, bool)> {
         let captured = |sequence: &Sequence| matches!(sequence.state, State::Captured(_));
         lock(&self.sequences).iter().map(|sequence| (sequence.name.clone(), captured(sequence))).collect()

@@ -54,6 +54,40 @@ hold! {
     hostile_plans_and_files_are_refused;
 }
 
+/// The book is full while one sequence is launched again and again: that one stays, the one used longest ago goes, and no other.
+#[test]
+fn of_too_many_sequences_the_one_used_longest_ago_is_forgotten() {
+    let (stand_in, cache) = (stand_in(FLAVOUR), tempfile::tempdir().unwrap());
+    let mut engine = TensorRt::new(checks::options(FLAVOUR, &stand_in, &cache)).unwrap();
+    let input = engine.allocate(&[4]).unwrap();
+    let load = |name| engine.load(&checks::relu(name, &[4]), std::slice::from_ref(&input)).unwrap();
+    let mut networks = ["a", "b"].map(load);
+    let output = engine.outputs(&networks[0])[0].clone();
+    let mut run = |engine: &mut TensorRt, sequence: &[usize]| {
+        sequence.iter().for_each(|network| engine.run(&mut networks[*network]).unwrap());
+        frames::download(engine, &output);
+    };
+    let six = |number: usize| -> [usize; 6] { std::array::from_fn(|step| (number >> step) & 1) };
+    for number in 0..63 {
+        run(&mut engine, &six(number));
+        run(&mut engine, &[0]);
+    }
+    run(&mut engine, &six(1));
+    assert_eq!(engine.graphs().len(), 64, "one that is captured takes its own place");
+    run(&mut engine, &six(63));
+    let graphs = engine.graphs();
+    assert_eq!(graphs.len(), 64);
+    let is_graph = |name: &str| graphs.iter().find(|(known, _)| known == name).map(|(_, is_graph)| *is_graph);
+    let name = |number: usize| six(number).map(|network| ["a", "b"][network]).join(" + ");
+    let known = [0, 1, 2, 62, 63].map(|number| is_graph(&name(number)));
+    assert_eq!(known, [None, Some(true), Some(false), Some(false), Some(false)]);
+    stand_in.reset();
+    run(&mut engine, &[0]);
+    assert_eq!(stand_in.calls_of(&["enqueueV3", "cuGraphLaunch"]), ["cuGraphLaunch"]);
+    drop((networks, output, input, engine));
+    assert_eq!(stand_in.live(), [""; 0]);
+}
+
 /// Headers of TensorRT 10 let a library of 10.3 through to the gate; headers of 11 refuse it before.
 #[test]
 fn versions_known_to_be_bad_are_refused_unless_accepted() {
