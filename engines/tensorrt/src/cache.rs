@@ -98,6 +98,13 @@ pub struct Acceptance {
     pub worst_relative: f64,
 }
 
+impl Acceptance {
+    /// Whether it is of this library in this version.
+    pub fn is_of(&self, (flavour, version): (Flavour, Version)) -> bool {
+        self.flavour == flavour.name() && self.library == version.to_string()
+    }
+}
+
 /// The folder of built engines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
@@ -115,7 +122,16 @@ impl Cache {
     /// # Errors
     /// When the environment names none.
     pub fn of_user() -> Result<Self, CacheError> {
-        let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self::of_environment(|name| {
+            std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+        })
+    }
+
+    /// The same in another environment than the process's: `named` is the folder that a variable names, if it does.
+    ///
+    /// # Errors
+    /// When the environment names none.
+    pub fn of_environment(named: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, CacheError> {
         let below = |folder: PathBuf| folder.join("pixio/engines");
         let home = || named("HOME").map(|home| below(home.join(".cache")));
         let found = named(CACHE_VARIABLE).or_else(|| named("XDG_CACHE_HOME").map(below)).or_else(home);
@@ -222,6 +238,17 @@ impl Cache {
         self.write(&self.folder.join(format!("{what:.16}.accepted")), text.as_bytes())
     }
 
+    /// How versions known to be bad were accepted, each over enough photographs.
+    pub fn acceptances(&self) -> Vec<Acceptance> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        let texts = paths
+            .filter(|path| path.extension().is_some_and(|e| e == "accepted"))
+            .filter_map(|path| std::fs::read_to_string(path).ok());
+        let found = texts.filter_map(|text| toml::from_str::<Acceptance>(&text).ok());
+        found.filter(|accepted| accepted.photographs >= crate::gate::LEAST_PHOTOGRAPHS).collect()
+    }
+
     /// How a version known to be bad was accepted, if it was, for exactly this.
     pub fn accepted(
         &self,
@@ -230,19 +257,11 @@ impl Cache {
         target: &str,
         precision: &str,
     ) -> Option<Acceptance> {
-        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let paths = entries.map(|entry| entry.path());
-        let texts = paths
-            .filter(|path| path.extension().is_some_and(|e| e == "accepted"))
-            .filter_map(|path| std::fs::read_to_string(path).ok());
-        let mut found = texts.filter_map(|text| toml::from_str::<Acceptance>(&text).ok());
-        found.find(|accepted| {
+        self.acceptances().into_iter().find(|accepted| {
             accepted.model == model
-                && accepted.flavour == library.0.name()
-                && accepted.library == library.1.to_string()
+                && accepted.is_of(library)
                 && accepted.target == target
                 && accepted.precision == precision
-                && accepted.photographs >= crate::gate::LEAST_PHOTOGRAPHS
         })
     }
 

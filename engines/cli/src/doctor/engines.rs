@@ -1,9 +1,11 @@
 //! What networks could run on: ONNX Runtime, NVIDIA's driver, TensorRT.
 
+use std::path::PathBuf;
+
 use perception::EngineError;
 use tensorrt::gate::{self, Verdict};
 use tensorrt::library::misfit;
-use tensorrt::{Flavour, Version};
+use tensorrt::{Cache, Flavour, Version};
 
 use super::machine::{Library, Machine};
 use super::report::{Area, Check};
@@ -147,8 +149,14 @@ fn driver_version(text: &str) -> Option<String> {
     words.into_iter().find(version).map(str::to_owned)
 }
 
-/// The check of TensorRT, or of TensorRT-RTX if that is wanted; `headers` are those that this program was built against.
-pub fn tensorrt(machine: &Machine, wanted: Wanted, headers: Result<Version, EngineError>) -> Check {
+/// The check of TensorRT, or of TensorRT-RTX if that is wanted; `headers` are those that this program was built against, `model` is the hash of
+/// the bundle that is looked at, if one is.
+pub fn tensorrt(
+    machine: &Machine,
+    wanted: Wanted,
+    headers: Result<Version, EngineError>,
+    model: Option<&str>,
+) -> Check {
     let (needed, flavour) = (wanted.is_on_gpu(), wanted.flavour());
     if !needed && devices(machine).is_empty() {
         return Check::ok(Area::Tensorrt, "not asked for, and no GPU that could use it");
@@ -177,18 +185,41 @@ pub fn tensorrt(machine: &Machine, wanted: Wanted, headers: Result<Version, Engi
         return lacking(format!("TensorRT {version}: expected {OLDEST_MAJOR} or later"), &gate::remedy());
     }
     let verdict = gate::judge(flavour, version);
-    if let Verdict::KnownBad(reason) = verdict {
-        return lacking(reason, &gate::remedy());
+    let accepted = accepted(machine, (flavour, version), model);
+    if let (Verdict::KnownBad(reason), None) = (&verdict, &accepted) {
+        return lacking(reason.clone(), &gate::remedy());
     }
     if let Some(reason) = misfit(flavour, headers, version) {
         return lacking(reason, &build_again(flavour));
     }
+    let verify = "pixio verify tells whether its numbers are right";
     match verdict {
-        Verdict::Warn(reason) => {
-            Check::warn(Area::Tensorrt, reason, "pixio verify tells whether its numbers are right")
+        Verdict::Good => {
+            Check::ok(Area::Tensorrt, format!("{} {version} ({})", flavour.title(), library.path.display()))
         }
-        _ => Check::ok(Area::Tensorrt, format!("{} {version} ({})", flavour.title(), library.path.display())),
+        Verdict::Warn(reason) => Check::warn(Area::Tensorrt, reason, verify),
+        Verdict::KnownBad(reason) => {
+            Check::warn(Area::Tensorrt, format!("{reason}; {}", accepted.unwrap_or_default()), verify)
+        }
     }
+}
+
+/// How a version known to be bad was accepted in the user's cache, if it was: for `model`, or without one for any. For which GPU is
+/// told only: what the driver calls this machine's is not known before the driver runs.
+fn accepted(machine: &Machine, library: (Flavour, Version), model: Option<&str>) -> Option<String> {
+    let cache = Cache::of_environment(|name| {
+        let folder = PathBuf::from(machine.variable(name)?);
+        Some(if folder.is_absolute() { machine.at(folder) } else { folder })
+    });
+    let mut accepted = cache.ok()?.acceptances();
+    accepted.retain(|it| it.is_of(library) && model.is_none_or(|model| it.model == model));
+    let how = accepted.iter().map(|it| {
+        let (of, error) = (it.photographs, it.worst_relative);
+        format!("{} in {}, {of} photographs within {error:.1e} of the range", it.target, it.precision)
+    });
+    let how = how.collect::<Vec<_>>().join("; ");
+    let of = if model.is_some() { "this bundle" } else { "a bundle (--bundle says whether for that one)" };
+    (!how.is_empty()).then(|| format!("accepted for {of} on {how}"))
 }
 
 fn install(flavour: Flavour) -> String {
@@ -229,6 +260,7 @@ mod tests {
     use super::super::machine::tests::stand_in;
     use super::super::report::Status;
     use super::*;
+    use tensorrt::cache::Acceptance;
 
     const VERSION: (&str, &str) = (
         "/proc/driver/nvidia/version",
@@ -306,18 +338,57 @@ mod tests {
         for (file, on_cpu, on_gpu, words) in cases {
             let (machine, _root) = with_libraries(&[file, "libnvonnxparser.so.10"]);
             for (wanted, status) in [(Wanted::Onnx, on_cpu), (Wanted::Tensorrt, on_gpu)] {
-                let check = tensorrt(&machine, wanted, Ok(HEADERS));
+                let check = tensorrt(&machine, wanted, Ok(HEADERS), None);
                 assert_eq!((check.status, check.found.contains(words)), (*status, true), "{check}");
             }
         }
         let (machine, _root) = stand_in(&[], &[]);
-        assert_eq!(tensorrt(&machine, Wanted::Onnx, Ok(HEADERS)).status, Status::Ok, "no GPU could use it");
+        let check = tensorrt(&machine, Wanted::Onnx, Ok(HEADERS), None);
+        assert_eq!(check.status, Status::Ok, "no GPU could use it");
+    }
+
+    #[test]
+    fn a_bad_version_that_was_accepted_warns_for_its_bundle_alone() {
+        let (mut machine, _root) = with_libraries(&["libnvinfer.so.10.3.0", "libnvonnxparser.so.10"]);
+        machine.environment.insert("PIXIO_CACHE".into(), "/cache".into());
+        let check = |machine: &Machine, model| tensorrt(machine, Wanted::Tensorrt, Ok(HEADERS), model);
+        assert_eq!(check(&machine, None).status, Status::Fail);
+        let mut acceptance = Acceptance {
+            model: "ours".into(),
+            flavour: "tensorrt".into(),
+            library: "10.3.0".into(),
+            target: "Orin 16 SMs sm_87".into(),
+            precision: "fp16".into(),
+            plans: vec!["a plan's hash".into()],
+            photographs: gate::LEAST_PHOTOGRAPHS,
+            worst_relative: 1e-3,
+        };
+        let cache = Cache::new(machine.at("/cache"));
+        cache.accept(&acceptance).unwrap();
+        for (model, status, words) in [
+            (None, Status::Warn, "on Orin 16 SMs sm_87 in fp16, 16 photographs"),
+            (Some("ours"), Status::Warn, "accepted for this bundle"),
+            (Some("another"), Status::Fail, "known to compute wrong"),
+        ] {
+            let check = check(&machine, model);
+            assert_eq!((check.status, check.found.contains(words)), (status, true), "{check}");
+        }
+        let headers = Ok(Version { major: 11, minor: 4, patch: 0 });
+        let misfit = tensorrt(&machine, Wanted::Tensorrt, headers, None);
+        assert_eq!(misfit.status, Status::Fail, "{misfit}");
+        acceptance.photographs = 2;
+        cache.accept(&acceptance).unwrap();
+        assert_eq!(check(&machine, None).status, Status::Fail, "too few photographs");
+        acceptance.library = "10.4.0".into();
+        acceptance.photographs = gate::LEAST_PHOTOGRAPHS;
+        cache.accept(&acceptance).unwrap();
+        assert_eq!(check(&machine, None).status, Status::Fail, "of another version");
     }
 
     #[test]
     fn what_else_tensorrt_needs_is_named_with_the_remedy() {
         let (machine, _root) = with_libraries(&["libnvinfer.so.10.16.2"]);
-        let check = tensorrt(&machine, Wanted::Tensorrt, Ok(HEADERS));
+        let check = tensorrt(&machine, Wanted::Tensorrt, Ok(HEADERS), None);
         assert_eq!(
             (check.status, check.found.contains("libnvonnxparser.so")),
             (Status::Fail, true),
@@ -325,7 +396,7 @@ mod tests {
         );
         let (machine, _root) = with_libraries(&["libnvinfer.so.10.16.2", "libnvonnxparser.so.10"]);
         let without = || Err(EngineError::Unavailable { flavour: "tensorrt", reason: "no headers".into() });
-        let check = tensorrt(&machine, Wanted::Tensorrt, without());
+        let check = tensorrt(&machine, Wanted::Tensorrt, without(), None);
         assert_eq!((check.status, check.found.contains("no headers")), (Status::Fail, true), "{check}");
         assert!(check.remedy.is_some_and(|remedy| remedy.contains("tensorrt-dev")));
     }
@@ -337,11 +408,11 @@ mod tests {
         let headers = |minor| Ok(Version { major: 1, minor, patch: 0 });
         let files = [GPU, (library, ""), (parser, "")];
         let (machine, _root) = stand_in(&[("PIXIO_TENSORRT_RTX", "/opt/rtx")], &files);
-        let check = tensorrt(&machine, Wanted::TensorrtRtx, headers(7));
+        let check = tensorrt(&machine, Wanted::TensorrtRtx, headers(7), None);
         assert_eq!((check.status, check.found.contains("TensorRT-RTX 1.7.1")), (Status::Ok, true), "{check}");
-        assert_eq!(tensorrt(&machine, Wanted::TensorrtRtx, headers(6)).status, Status::Fail);
+        assert_eq!(tensorrt(&machine, Wanted::TensorrtRtx, headers(6), None).status, Status::Fail);
         let (machine, _root) = stand_in(&[], &files);
-        let check = tensorrt(&machine, Wanted::TensorrtRtx, headers(7));
+        let check = tensorrt(&machine, Wanted::TensorrtRtx, headers(7), None);
         assert_eq!((check.status, check.found.contains("is not there")), (Status::Fail, true), "{check}");
     }
 

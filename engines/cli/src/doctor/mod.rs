@@ -91,7 +91,9 @@ impl Arguments {
             checks.push(engines::cuda(machine, self.engine));
         }
         if wanted(Area::Tensorrt) {
-            checks.push(engines::tensorrt(machine, self.engine, self.engine.flavour().headers()));
+            let bundle = self.bundle.as_deref().and_then(|folder| Bundle::open(folder).ok());
+            let (headers, model) = (self.engine.flavour().headers(), bundle.as_ref().map(Bundle::hash));
+            checks.push(engines::tensorrt(machine, self.engine, headers, model));
         }
         if wanted(Area::Bundle) {
             checks.extend(self.bundle.as_deref().map(bundle));
