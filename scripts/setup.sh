@@ -91,7 +91,8 @@ generate_interfaces() {
 
 underlay() {
   local venv=$home/underlay stamp
-  stamp="$(digest "$scripts"/requirements-*.txt "$scripts/setup.sh" "$scripts"/interfaces/*/*.* "$scripts"/interfaces/*/msg/*) $here"
+  stamp="$(digest "$scripts"/requirements-*.txt "$scripts"/{setup.sh,underlay.bash,python.bash} "$scripts"/interfaces/*/*.* \
+    "$scripts"/interfaces/*/msg/*) $here"
   fresh "$home/stamp" "$stamp" && return
   debian_packages gcc g++ make pkg-config libclang-dev python3.11 python3.11-venv libpython3.11 libpython3.11-dev
   if [ -f "$home/stamp" ]; then
@@ -118,7 +119,7 @@ underlay() {
 
 beside_sourced_ros() {
   local venv=$home/python stamp
-  stamp="$(digest "$scripts/requirements-python.txt" "$scripts/setup.sh") $here $ROS_DISTRO"
+  stamp="$(digest "$scripts"/{requirements-python.txt,setup.sh,python.bash}) $here $ROS_DISTRO"
   fresh "$home/stamp" "$stamp" && return
   command -v apt-get >/dev/null && debian_packages gcc g++ make pkg-config libclang-dev python3-venv
   say "using the sourced ROS 2 $ROS_DISTRO; adding ONNX Runtime in .pixio"
