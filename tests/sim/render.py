@@ -175,7 +175,14 @@ def render_scene(folder, scene, seed, count, broad, stage):
         millimetres = np.clip(np.rint(depth * 1000), 0, 65535).astype(np.uint16)
         layers = {"rgb": cell.picture(view), "depth": millimetres, "label": label}
         for layer, pixels in layers.items():
-            Image.fromarray(pixels).save(folder / layer / f"{first + index:06}.png", compress_level=3)
+            store(folder / layer / f"{first + index:06}.png", pixels)
+
+
+def store(path, pixels):
+    """The whole picture or none under its name, however the process ends."""
+    new = path.with_name(f"{path.name}.new")
+    Image.fromarray(pixels).save(new, format="PNG", compress_level=3)
+    new.rename(path)
 
 
 def whole(folder, scene, count):
