@@ -10,7 +10,7 @@ pub enum Stage {
     Expired,
     /// The observation behind the action is too old, or no chunk came for too long.
     Stale,
-    /// Joint states are missing or too old.
+    /// Joint states are missing, too old, or stamped by another clock.
     Joints,
     /// A position limit, or the braking way before it.
     Position,

@@ -26,7 +26,7 @@ pub enum HoldReason {
     ChunkExpired,
     /// The newest observation is too old.
     ObservationStale,
-    /// Joint states are missing or too old.
+    /// Joint states are missing, too old, or stamped by another clock.
     JointStatesStale,
     /// The deadman is not held.
     Deadman,
@@ -82,7 +82,7 @@ impl std::fmt::Display for HoldReason {
             Self::PolicySilent => "no new action chunk within the watchdog's time",
             Self::ChunkExpired => "no action chunk speaks of this moment",
             Self::ObservationStale => "the newest observation is too old",
-            Self::JointStatesStale => "joint states are missing or too old",
+            Self::JointStatesStale => "joint states are missing or too old, or stamped by another clock",
             Self::Deadman => "the deadman is not held",
             Self::Disarming => "disarming",
         })

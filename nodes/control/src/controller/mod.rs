@@ -21,6 +21,10 @@ use crate::time::{RosTime, SteadyTime};
 
 pub use settings::{Settings, SettingsError, Workspace};
 
+/// Joint states that are further ahead of ROS time, s, are stamped by another clock, and nobody knows how old they are. More than a
+/// `/clock` of low rate lags behind.
+const AHEAD_SECS: f64 = 1.0;
+
 /// Where the tool is for joint positions; what a workspace needs in a space of joints.
 pub trait Kinematics: Send {
     /// Position of the tool, m, in the workspace's frame, for positions in the action space's order.
@@ -447,7 +451,7 @@ impl Controller {
         !needed
             || present
                 && steady.secs_since(self.measured.arrived) <= most
-                && ros.secs_since(self.measured.stamp) <= most
+                && (-AHEAD_SECS..=most).contains(&ros.secs_since(self.measured.stamp))
     }
 
     fn begin_if_ready(&mut self, ros: RosTime, steady: SteadyTime, dt_secs: f64) -> bool {

@@ -177,6 +177,20 @@ fn dead_joint_states_and_a_released_deadman_hold() {
 }
 
 #[test]
+fn joint_states_of_another_clock_do_not_count() {
+    let mut world = World::new(velocities(), newest());
+    world.controller.arm().unwrap();
+    world.measures = false;
+    for (ahead_secs, state) in [(1e9, State::Armed), (1.1, State::Armed), (0.5, State::Running)] {
+        let stamp = world.ros + ahead_secs;
+        let measured = Measured { stamp, positions: &[0.0; 2], ..Measured::default() };
+        world.controller.measure(&measured, world.steady).unwrap();
+        world.controller.human(&[0.5; 2], world.steady).unwrap();
+        assert_eq!(world.tick(PERIOD).1, state, "{ahead_secs} s ahead");
+    }
+}
+
+#[test]
 fn clocks_that_jump_back_or_stand_still_are_faults() {
     let mut world = World::new(positions(1), newest());
     world.controller.arm().unwrap();

@@ -151,7 +151,7 @@ fn waiting_for(told: &Told) -> &'static str {
     }
     let reasons = [
         (Stage::Deadman, "waits for the deadman"),
-        (Stage::Joints, "waits for joint states"),
+        (Stage::Joints, "waits for joint states: none came, or too old, or stamped by another clock"),
         (Stage::Stale, "waits for an action chunk"),
         (Stage::Expired, "waits for an action chunk that speaks of now"),
     ];
