@@ -62,6 +62,9 @@ def main():
     session.until(lambda: session.now > 0, "/clock")
     session.until(lambda: session.task.get_subscription_count() > 0, "recorder_node")
     session.task.publish(String(data=arguments.task))
+    # It begins none before it has found who tells the time.
+    session.until(lambda: session.ask("/recorder_node/start").success, "/clock at recorder_node")
+    session.must("/recorder_node/discard")
     kept = tried = 0
     while kept < arguments.episodes and tried < MOST_TRIES * arguments.episodes:
         kept += session.episode(tried)

@@ -43,7 +43,7 @@ run=$out/run-$(cat "$info" "$bundle/model.toml" | sha256sum | cut -c1-8)
   --run "$run" --out "$out/bundle"
 "$bin/pixio" verify "$out/bundle"
 others=(--skip ros --skip transport --skip memory --skip onnxruntime --skip bundle --skip graph)
-if "$bin/pixio" doctor --engine tensorrt "${others[@]}" > "$out/doctor.log" 2>&1; then
+if "$bin/pixio" doctor --engine tensorrt --bundle "$out/bundle" "${others[@]}" > "$out/doctor.log" 2>&1; then
   "$bin/pixio" build "$out/bundle" --engine tensorrt
 else
   echo "demo-record: no TensorRT here ($out/doctor.log): the bundle runs on the CPU as it is"
