@@ -5,6 +5,9 @@
 
 mod place;
 
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
 use image::{GrayImage, ImageBuffer, Luma, Rgb, RgbImage};
 
 use self::place::{Place, number};
@@ -131,6 +134,41 @@ fn a_head_trained_anew_has_no_calibration_of_the_one_before() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("before: the calibration of camera front"), "{said}");
     assert!(!std::fs::read_to_string(place.at("out2/model.toml")).unwrap().contains("cameras"));
+}
+
+/// A training that is killed when it is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn one_training_at_a_time_runs_in_a_folder() {
+    let place = prepared();
+    let endless = DEPTH.replace("--steps 3", "--steps 1000000") + " --run run --out endless --save-every 0";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pixio"));
+    command.args(endless.split(' ')).current_dir(place.at("")).stderr(Stdio::null());
+    let first = Running(command.spawn().unwrap());
+    let since = Instant::now();
+    while !place.at("run/loss.json").exists() {
+        assert!(since.elapsed() < Duration::from_secs(120), "the first training saved nothing");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let again = format!("{DEPTH} --run run --out out");
+    for other in [&again, &format!("{PRETRAIN} {FRESH} --steps 2 --run run --out out")] {
+        let error = place.fails(other);
+        assert!(error.contains("--run run: another training runs in this folder"), "{error}");
+    }
+    // Killed, it holds nothing any more.
+    drop(first);
+    let error = place.fails(&again);
+    assert!(error.contains("run/run.safetensors: expected a run of these settings"), "{error}");
+    std::fs::remove_file(place.at("run/run.safetensors")).unwrap();
+    place.succeeds(&again);
 }
 
 const PRETRAIN: &str = "pretrain --data data --decoder 16x1x2 --batch 4";

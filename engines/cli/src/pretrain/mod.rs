@@ -160,9 +160,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let graph = pretraining::graph(&plan.architecture, &plan.decoder, task.seen())?;
     let program = Program::new(graph, |_| true);
     let mut learner = Learner::new(program, plan.parameters.clone(), arguments.learning(), about, task);
-    arguments.run.drive(&mut learner, "pre-training")?;
+    let folder = arguments.run.begin()?;
+    arguments.run.drive(&folder, &mut learner, "pre-training")?;
     arguments.finish(&plan, &learner, held_out)?;
-    sources.write(&arguments.run.run, &learner.task)?;
+    sources.write(folder.path(), &learner.task)?;
     let model = pretrained_model(
         plan.architecture.clone(),
         plan.preprocessing.clone(),

@@ -16,7 +16,7 @@ use training::metrics::DepthMetrics;
 use training::optimiser::{AdamW, Schedule};
 use training::{Learner, Learning};
 
-use super::drive::{RunArguments, check_rate};
+use super::drive::{RunArguments, RunFolder, check_rate};
 use super::folder::{self, Pairs};
 use super::{evaluate, head, pictures};
 use crate::engine::ReferenceArguments;
@@ -52,7 +52,7 @@ pub(super) struct Common {
     #[command(flatten)]
     pub head: head::HeadArguments,
     #[command(flatten)]
-    run: RunArguments,
+    pub run: RunArguments,
     #[command(flatten)]
     pub engine: ReferenceArguments,
 }
@@ -111,6 +111,7 @@ impl Common {
     /// When data, bundle or run are refused.
     pub fn train(
         &self,
+        folder: &RunFolder,
         engine: &mut OnnxRuntime,
         bundle: &Bundle,
         (name, spec): (&str, &HeadSpec),
@@ -120,7 +121,7 @@ impl Common {
         let size = self.size(bundle);
         let grid = Grid::new(&bundle.manifest().architecture, size)?;
         let (program, parameters) = head::program(bundle, name, spec, grid, self.run.seed)?;
-        let features = head::features(engine, bundle, (&spec.taps, false), size, rgb, self.run.folder()?)?;
+        let features = head::features(engine, bundle, (&spec.taps, false), size, rgb, folder.path())?;
         let about = format!(
             "{name} {spec:?} on {:?}, {:?}, seed {}{}",
             features.of(),
@@ -138,7 +139,7 @@ impl Common {
             threads: self.engine.threads,
         };
         let mut learner = Learner::new(program, parameters, learning, about, task);
-        self.run.drive(&mut learner, name)?;
+        self.run.drive(folder, &mut learner, name)?;
         self.head.write(engine, bundle, (name, spec), learner.parameters())
     }
 
@@ -176,15 +177,6 @@ impl Common {
     pub fn check(&self) -> Result<()> {
         ensure!(self.batch > 0 && self.steps > 0, "expected a batch and steps of at least 1");
         check_rate(self.rate)
-    }
-
-    /// Keeps the evaluation in the run's folder.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn keep(&self, what: &serde_json::Value) -> Result<()> {
-        let path = self.run.run.join("evaluation.json");
-        std::fs::write(&path, serde_json::to_string_pretty(what)?).with_context(|| path.display().to_string())
     }
 }
 
@@ -241,7 +233,8 @@ impl DepthArguments {
         let pairs = read(&common.data)?;
         let held_out = common.read_held_out(read)?;
         let target = Target::Depth { millimeters: pairs.maps.clone(), range: valid };
-        let trained = common.train(&mut engine, &bundle, (&self.name, &spec), &pairs.rgb, target)?;
+        let folder = common.run.begin()?;
+        let trained = common.train(&folder, &mut engine, &bundle, (&self.name, &spec), &pairs.rgb, target)?;
         info::print(&trained);
         let mut found = serde_json::Map::new();
         for (root, truth) in &held_out {
@@ -253,7 +246,7 @@ impl DepthArguments {
                 rows.iter().map(|(name, row)| (name.clone(), json!(row))).collect();
             found.insert(root.display().to_string(), named.into());
         }
-        common.keep(&found.into())?;
+        folder.keep(&found.into())?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -325,7 +318,8 @@ impl SegmentationArguments {
         let pairs = read(&common.data)?;
         let held_out = common.read_held_out(read)?;
         let target = Target::Labels { labels: pairs.maps.clone() };
-        let trained = common.train(&mut engine, &bundle, (&self.name, &spec), &pairs.rgb, target)?;
+        let folder = common.run.begin()?;
+        let trained = common.train(&folder, &mut engine, &bundle, (&self.name, &spec), &pairs.rgb, target)?;
         info::print(&trained);
         let mut found = serde_json::Map::new();
         for (root, truth) in &held_out {
@@ -345,7 +339,7 @@ impl SegmentationArguments {
                 shares.iter().map(|(class, share)| (names[*class].clone(), json!(share))).collect();
             found.insert(root.display().to_string(), json!({ "mIoU": mean, "IoU": by_name }));
         }
-        common.keep(&found.into())?;
+        folder.keep(&found.into())?;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -1,9 +1,10 @@
 //! The loop of a training command: resume, step, save, show.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use training::{Learner, Task};
 
 use super::curve;
@@ -11,6 +12,8 @@ use crate::progress;
 
 /// Name of the file that a run goes on from.
 const STATE: &str = "run.safetensors";
+/// Name of the file that a training holds a lock on; it is empty and stays.
+const LOCK: &str = ".lock";
 
 /// Where a run lives and how it runs.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,22 +41,55 @@ pub fn check_rate(rate: f64) -> Result<()> {
     Ok(())
 }
 
-impl RunArguments {
-    /// Makes the run's folder.
+/// A run's folder, in which nobody else trains as long as this value lives or the process does.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps an evaluation in it.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub fn folder(&self) -> Result<&Path> {
+    /// When it cannot be written.
+    pub fn keep(&self, what: &serde_json::Value) -> Result<()> {
+        let path = self.path.join("evaluation.json");
+        std::fs::write(&path, serde_json::to_string_pretty(what)?).with_context(|| path.display().to_string())
+    }
+}
+
+impl RunArguments {
+    /// Makes the run's folder and keeps every other training out of it.
+    ///
+    /// # Errors
+    /// When it cannot be made or locked, or another training runs there.
+    pub fn begin(&self) -> Result<RunFolder> {
         std::fs::create_dir_all(&self.run).with_context(|| self.run.display().to_string())?;
-        Ok(&self.run)
+        let path = self.run.join(LOCK);
+        let place = || path.display().to_string();
+        let lock = File::options().create(true).truncate(false).write(true).open(&path).with_context(place)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(RunFolder { path: self.run.clone(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => bail!(
+                "--run {}: another training runs in this folder; let it end, or take another folder",
+                self.run.display()
+            ),
+            Err(TryLockError::Error(reason)) => Err(Error::new(reason).context(place())),
+        }
     }
 
     /// Trains to the end of the schedule, from where the run's file stands.
     ///
     /// # Errors
     /// When the file is another run's, a batch cannot be read, or the loss diverges.
-    pub fn drive<T: Task>(&self, learner: &mut Learner<T>, what: &str) -> Result<()> {
-        let (folder, steps) = (self.folder()?, learner.steps());
+    pub fn drive<T: Task>(&self, folder: &RunFolder, learner: &mut Learner<T>, what: &str) -> Result<()> {
+        let (folder, steps) = (folder.path(), learner.steps());
         let state = folder.join(STATE);
         if learner.resume(&state)? {
             eprintln!("going on at step {} of {steps} ({})", learner.step(), state.display());

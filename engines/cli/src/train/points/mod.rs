@@ -72,7 +72,9 @@ impl Arguments {
             .with_context(|| common.data.display().to_string())?;
         let (millimeters, cameras) = (seen.pairs.maps.clone(), seen.cameras.clone());
         let target = Target::Points { millimeters, cameras, size, loss: self.loss() };
-        let trained = common.train(&mut engine, &bundle, (&self.name, &spec), &seen.pairs.rgb, target)?;
+        let folder = common.run.begin()?;
+        let trained =
+            common.train(&folder, &mut engine, &bundle, (&self.name, &spec), &seen.pairs.rgb, target)?;
         info::print(&trained);
         let mut found = serde_json::Map::new();
         for (root, truth) in &held_out {
@@ -84,7 +86,7 @@ impl Arguments {
                 rows.iter().map(|(name, row)| (name.clone(), json!(row))).collect();
             found.insert(root.display().to_string(), named.into());
         }
-        common.keep(&found.into())?;
+        folder.keep(&found.into())?;
         Ok(ExitCode::SUCCESS)
     }
 

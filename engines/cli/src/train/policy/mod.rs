@@ -113,13 +113,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = arguments.spec(&bundle, &rows);
     head::check(&bundle, &arguments.name, &spec)?;
     let (taps, classes) = (spec.taps.clone(), !arguments.patches);
-    let folder = arguments.run.folder()?;
+    let folder = arguments.run.begin()?;
     let features = match arguments.tokens {
-        Some(_) => head::recorded_features(&bundle, &taps, &rows.tokens, folder)?,
-        None => head::features(&mut engine, &bundle, (&taps, classes), size, &rows.rgb, folder)?,
+        Some(_) => head::recorded_features(&bundle, &taps, &rows.tokens, folder.path())?,
+        None => head::features(&mut engine, &bundle, (&taps, classes), size, &rows.rgb, folder.path())?,
     };
     let mut learner = arguments.learner(&bundle, &spec, &rows, features)?;
-    arguments.run.drive(&mut learner, &arguments.name)?;
+    arguments.run.drive(&folder, &mut learner, &arguments.name)?;
     let head = (arguments.name.as_str(), &spec);
     let trained = arguments.head.write(&mut engine, &bundle, head, learner.parameters())?;
     info::print(&trained);
