@@ -101,6 +101,8 @@ fn heads_are_refused_before_anything_is_trained() {
         ("--name a.b", "heads.a.b.name"),
         ("--rate=-1", "--rate: expected"),
         ("--features 0", "channels"),
+        ("--out-channels 8,8,8", "--out-channels: expected four numbers"),
+        ("--form linear --features 8", "--features, --out-channels: expected --form dpt"),
         ("--held-out nowhere", "nowhere/rgb"),
         ("--held-out tiny", "tiny/rgb"),
     ] {
@@ -169,6 +171,16 @@ fn one_training_at_a_time_runs_in_a_folder() {
     assert!(error.contains("run/run.safetensors: expected a run of these settings"), "{error}");
     std::fs::remove_file(place.at("run/run.safetensors")).unwrap();
     place.succeeds(&again);
+}
+
+#[test]
+fn what_the_other_form_of_a_policy_reads_is_refused() {
+    let place = Place::new();
+    for (form, more) in [("mlp", "--patches"), ("chunk", "--history 3"), ("chunk", "--concatenated")] {
+        let option = more.split(' ').next().unwrap();
+        let words = format!("{option}: expected --form");
+        refused(&place, &format!("train policy --data data --bundle tiny --form {form} {more}"), &words);
+    }
 }
 
 const PRETRAIN: &str = "pretrain --data data --decoder 16x1x2 --batch 4";

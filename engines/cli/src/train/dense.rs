@@ -34,11 +34,11 @@ pub(super) struct Common {
     /// Form of the head
     #[arg(long, value_enum, default_value_t = Form::Dpt)]
     form: Form,
-    /// Channels of a DPT head's fused maps [official: 256]
-    #[arg(long, default_value_t = 32)]
-    features: usize,
-    /// Channels of a DPT head's four projected taps [official: 256,512,1024,1024]
-    #[arg(long, value_delimiter = ',', default_values_t = [32, 64, 96, 96])]
+    /// Channels of a DPT head's fused maps [default: 32; official: 256]
+    #[arg(long)]
+    features: Option<usize>,
+    /// Channels of a DPT head's four projected taps [default: 32,64,96,96; official: 256,512,1024,1024]
+    #[arg(long, value_delimiter = ',')]
     out_channels: Vec<usize>,
     /// Steps
     #[arg(long, default_value_t = 5000)]
@@ -91,6 +91,10 @@ pub struct SegmentationArguments {
 
 /// Pictures that are computed together on a thread.
 const PART: usize = 4;
+/// Channels of a DPT head's fused maps, unless others are asked for.
+const FEATURES: usize = 32;
+/// Channels of its projected taps.
+const OUT_CHANNELS: [usize; 4] = [32, 64, 96, 96];
 /// The smallest depth that the official evaluation counts, metres.
 pub(super) const MIN_DEPTH_METERS: f32 = 0.001;
 
@@ -98,11 +102,19 @@ impl Common {
     /// The head's form.
     ///
     /// # Errors
-    /// When a DPT head's channels are not four.
+    /// When a DPT head's channels are not four, or a linear head is given some.
     pub fn kind(&self, linear: HeadKind, dpt: impl Fn(usize, [usize; 4]) -> HeadKind) -> Result<HeadKind> {
-        let channels = <[usize; 4]>::try_from(self.out_channels.as_slice());
-        let channels = channels.ok().context("--out-channels: expected four numbers")?;
-        Ok(if self.form == Form::Linear { linear } else { dpt(self.features, channels) })
+        if self.form == Form::Linear {
+            let given = self.features.is_some() || !self.out_channels.is_empty();
+            ensure!(!given, "--features, --out-channels: expected --form dpt, a linear head has no channels");
+            return Ok(linear);
+        }
+        let asked = match self.out_channels.as_slice() {
+            [] => OUT_CHANNELS.as_slice(),
+            asked => asked,
+        };
+        let channels = <[usize; 4]>::try_from(asked).ok().context("--out-channels: expected four numbers")?;
+        Ok(dpt(self.features.unwrap_or(FEATURES), channels))
     }
 
     /// Trains the head and writes the bundle with it.

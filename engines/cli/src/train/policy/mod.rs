@@ -55,10 +55,10 @@ pub struct Arguments {
     /// Frame of an end effector's motion, by its name in TF
     #[arg(long, value_name = "FRAME")]
     frame: Option<String>,
-    /// Images that the MLP sees, a period apart
-    #[arg(long, default_value_t = 3)]
-    history: usize,
-    /// Class tokens one after another instead of their mean
+    /// Images that the MLP sees, a period apart [default: 3]
+    #[arg(long)]
+    history: Option<usize>,
+    /// The MLP sees the class tokens one after another instead of their mean
     #[arg(long)]
     concatenated: bool,
     /// Actions predicted at once [default: 1 for the MLP, 16 for a chunk]
@@ -137,8 +137,14 @@ impl Arguments {
             self.form == Form::Chunk || self.batch > 1,
             "--batch: expected at least 2 rows for the MLP, whose input is normalised by the batch's own statistics, got 1"
         );
-        let patches = self.form == Form::Mlp && self.patches;
-        ensure!(!patches, "--patches: expected --form chunk, the MLP reads class tokens");
+        let chunk = self.form == Form::Chunk;
+        for (ignored, words) in [
+            (!chunk && self.patches, "--patches: expected --form chunk, the MLP reads class tokens"),
+            (chunk && self.history.is_some(), "--history: expected --form mlp, a chunk sees one image"),
+            (chunk && self.concatenated, "--concatenated: expected --form mlp, a chunk reads each token"),
+        ] {
+            ensure!(!ignored, "{words}");
+        }
         Ok(())
     }
 

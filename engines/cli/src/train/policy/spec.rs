@@ -17,7 +17,7 @@ impl Arguments {
         let mlp = self.form == Form::Mlp;
         let kind = if mlp {
             let pooling = if self.concatenated { Pooling::Concatenated } else { Pooling::Mean };
-            HeadKind::MlpPolicy { pooling, history: self.history, hidden: vec![256; 3] }
+            HeadKind::MlpPolicy { pooling, history: self.history.unwrap_or(3), hidden: vec![256; 3] }
         } else {
             let reads = if self.patches { Memory::Patches } else { Memory::Class };
             HeadKind::ChunkPolicy { reads, width: 128, layers: 2, heads: 4, mlp_hidden: 512 }
