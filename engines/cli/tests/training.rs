@@ -5,10 +5,12 @@
 
 mod place;
 
+use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use image::{GrayImage, ImageBuffer, Luma, Rgb, RgbImage};
+use safetensors::SafeTensors;
 
 use self::place::{Place, number};
 
@@ -136,6 +138,30 @@ fn a_head_trained_anew_has_no_calibration_of_the_one_before() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("before: the calibration of camera front"), "{said}");
     assert!(!std::fs::read_to_string(place.at("out2/model.toml")).unwrap().contains("cameras"));
+}
+
+/// A bundle's tensors: name and bytes.
+fn tensors(place: &Place, bundle: &str) -> BTreeMap<String, Vec<u8>> {
+    let bytes = std::fs::read(place.at(bundle).join("weights.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    file.tensors().into_iter().map(|(name, tensor)| (name, tensor.data().to_vec())).collect()
+}
+
+#[test]
+fn a_head_of_another_form_leaves_nothing_of_the_one_before() {
+    let place = Place::new();
+    for (form, bundle) in [("dpt", "tiny"), ("linear", "expected")] {
+        place.succeeds(&format!(
+            "import --random-weights 3 --architecture pixio-tiny16 --head before={form} --head before_too=dpt --size 32x32 --out {bundle}"
+        ));
+    }
+    pictures(&place, "data", 0, 12);
+    place.succeeds(&format!("{DEPTH} --name before --run run --out out"));
+    let [before, expected, after] = ["tiny", "expected", "out"].map(|bundle| tensors(&place, bundle));
+    assert!(after.keys().eq(expected.keys()), "{:?}", after.keys());
+    for (name, bytes) in after.iter().filter(|(name, _)| !name.starts_with("heads.before.")) {
+        assert!(before[name] == *bytes, "{name} is another");
+    }
 }
 
 /// A training that is killed when it is dropped.

@@ -260,6 +260,11 @@ impl Weights {
         self.tensors.insert(name, tensor);
     }
 
+    /// Removes every tensor whose name begins so.
+    pub fn remove_below(&mut self, prefix: &str) {
+        self.tensors.retain(|name, _| !name.starts_with(prefix));
+    }
+
     /// The tensor of this name, which must have this shape.
     ///
     /// # Errors

@@ -71,6 +71,8 @@ impl HeadArguments {
         }
         let manifest = with_head(bundle.manifest(), name, spec);
         let mut model = Model { manifest, weights: bundle.weights().as_ref().clone() };
+        // A head of that name may have been of another form: nothing of it stays.
+        model.weights.remove_below(&format!("heads.{name}."));
         let dtype = if self.half { Dtype::F16 } else { Dtype::F32 };
         for (name, parameter) in parameters.iter() {
             let tensor = Tensor::rounded(&parameter.shape, &parameter.values, dtype);
