@@ -226,6 +226,8 @@ fn pretraining_is_refused_before_anything_is_trained() {
     ] {
         refused(&place, &format!("{PRETRAIN} {FRESH} --steps 2 {more}"), words);
     }
+    let odd = PRETRAIN.replace("16x1x2", "16x1x3");
+    refused(&place, &odd, "error: --decoder: heads: expected a divisor of dim 16, got 3");
 }
 
 #[test]

@@ -196,6 +196,7 @@ impl Arguments {
     fn plan(&self) -> Result<Plan> {
         let [dim, blocks, heads] = self.decoder;
         let decoder = Decoder { dim, blocks, heads };
+        decoder.validate().map_err(|reason| anyhow!("--decoder: {reason}"))?;
         let from = self.from.as_ref().map(|path| Bundle::open(path)).transpose()?;
         let architecture = from
             .as_ref()

@@ -23,6 +23,9 @@ pub enum BuildError {
     /// The input size does not suit the architecture.
     #[error("input size: {0}")]
     Size(String),
+    /// The numbers make no decoder of pre-training.
+    #[error("decoder: {0}")]
+    Decoder(String),
     /// No such head in the bundle.
     #[error("expected a head among {}, got {asked:?}", known.join(", "))]
     NoSuchHead {

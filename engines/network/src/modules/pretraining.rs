@@ -37,7 +37,6 @@ impl Decoder {
             layer_norm_epsilon: 1e-6,
         })
         .validate()
-        .map_err(|reason| format!("decoder.{reason}"))
     }
 
     /// The decoder's blocks in the form of an encoder's.
@@ -81,7 +80,7 @@ pub fn patch_len(encoder: &Architecture) -> usize {
 /// # Errors
 /// When the numbers do not make a network.
 pub fn graph(architecture: &Architecture, decoder: &Decoder, seen: usize) -> Result<Graph, BuildError> {
-    decoder.validate().map_err(BuildError::Size)?;
+    decoder.validate().map_err(BuildError::Decoder)?;
     let patches = architecture.grid * architecture.grid;
     let mut builder = GraphBuilder::new("pretraining");
     let pixels = builder.input("patches", &[seen, patch_len(architecture)]);
@@ -213,6 +212,7 @@ mod tests {
         let came: Vec<_> = named.iter().map(|c| (c.name.clone(), graph.shape(c.value).to_vec())).collect();
         assert_eq!(came, expected);
         assert_eq!(graph.outputs()[0].0.shape, [64, 768]);
-        assert!(super::graph(&architecture, &Decoder { heads: 3, ..decoder }, 16).is_err());
+        let error = super::graph(&architecture, &Decoder { heads: 3, ..decoder }, 16).unwrap_err();
+        assert_eq!(error.to_string(), "decoder: heads: expected a divisor of dim 64, got 3");
     }
 }
