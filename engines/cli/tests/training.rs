@@ -236,13 +236,15 @@ fn a_run_goes_on_from_the_encoder_that_it_was_begun_with() {
     pictures(&place, "data", 0, 8);
     for (name, seed) in [("one", 1), ("other", 2)] {
         place.succeeds(&format!(
-            "{PRETRAIN} {FRESH} --steps 0 --seed {seed} --name same --run {name}-run --out {name}"
+            "{PRETRAIN} {FRESH} --steps 0 --seed {seed} --name same --licence CC-BY-4.0 --run {name}-run --out {name}"
         ));
     }
     let output = place.pixio(&format!("{PRETRAIN} --from one --steps 2 --mask-ratio 0.9 --run run --out on"));
     let said = String::from_utf8_lossy(&output.stderr);
     // Of four blocks one is seen, whatever was asked for.
     assert!(output.status.success() && said.contains("75 % masked"), "{said}");
+    let manifest = std::fs::read_to_string(place.at("on/model.toml")).unwrap();
+    assert!(manifest.contains("licence = \"CC-BY-4.0\""), "its weights come of the bundle's: {manifest}");
     let error =
         place.fails(&format!("{PRETRAIN} --from other --steps 2 --mask-ratio 0.9 --run run --out on2"));
     assert!(error.contains("run/run.safetensors") && error.contains("encoder"), "{error}");

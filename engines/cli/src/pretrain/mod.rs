@@ -91,9 +91,9 @@ pub struct Arguments {
     /// Name of the model, for people
     #[arg(long, default_value = "pre-trained here")]
     name: String,
-    /// Licence of the weights, kept with them
-    #[arg(long, default_value = "whatever the pictures' owner says")]
-    licence: String,
+    /// Licence of the weights, kept with them [default: with --from that bundle's, else whatever the pictures' owner says]
+    #[arg(long)]
+    licence: Option<String>,
     /// Keep the weights in half precision
     #[arg(long)]
     half: bool,
@@ -120,6 +120,7 @@ struct Plan {
     showing: Showing,
     parameters: Parameters,
     origin: String,
+    licence: String,
     /// What it goes on from: name, and the encoder's hash.
     from: String,
 }
@@ -169,7 +170,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         plan.preprocessing.clone(),
         &arguments.taps,
         &[&[size], arguments.sizes.as_slice()].concat(),
-        [&arguments.name, &plan.origin, &arguments.licence].map(String::as_str),
+        [&arguments.name, &plan.origin, &plan.licence].map(String::as_str),
         |name, shape| {
             let values = learner.parameters().get(name).map(|parameter| parameter.values.as_slice());
             let dtype = if arguments.half { Dtype::F16 } else { Dtype::F32 };
@@ -234,9 +235,14 @@ impl Arguments {
         let begins = from
             .as_ref()
             .map_or("random".to_owned(), |from| format!("{origin}, encoder {}", from.manifest().encoder_id));
+        let licence = match (&self.licence, &from) {
+            (Some(licence), _) => licence.clone(),
+            (None, Some(from)) => from.manifest().licence.clone(),
+            (None, None) => "whatever the pictures' owner says".to_owned(),
+        };
         let preprocessing =
             from.map_or_else(PreprocessingSpec::default, |from| from.manifest().preprocessing.clone());
-        Ok(Plan { architecture, decoder, preprocessing, showing, parameters, origin, from: begins })
+        Ok(Plan { architecture, decoder, preprocessing, showing, parameters, origin, licence, from: begins })
     }
 
     /// Checks the numbers that were typed, also those that only the bundle at the end needs.
