@@ -263,7 +263,10 @@ impl PolicySpec {
         if let Some(expected) = self.space.end_effector_names() {
             let moving = names.strip_suffix(&[GRIPPER]).unwrap_or(&names);
             if moving != expected {
-                return Err(format!("actions: expected {expected:?} and perhaps {GRIPPER:?}, got {names:?}"));
+                return Err(format!(
+                    "actions: expected {expected:?} and perhaps {GRIPPER:?} in the space {:?}, got {names:?}",
+                    self.space
+                ));
             }
         } else if self.frame.is_some() {
             return Err(format!("frame: expected none for joints, got {:?}", self.frame));

@@ -49,7 +49,8 @@ pub struct Arguments {
     /// Feature with the actions
     #[arg(long, value_name = "KEY", default_value = "action")]
     action: String,
-    /// What the actions command
+    /// What the actions command: joint-positions, joint-velocities, joint-displacements, end-effector-velocity,
+    /// end-effector-displacement or end-effector-pose
     #[arg(long, value_name = "SPACE", default_value = "end-effector-velocity", value_parser = space)]
     space: SpaceKind,
     /// Frame of an end effector's motion, by its name in TF
@@ -110,7 +111,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut engine = arguments.engine.start()?;
     let size = bundle.manifest().sizes[0];
     let rows = arguments.rows(&bundle)?;
-    let spec = arguments.spec(&bundle, &rows);
+    let spec = arguments.spec(&bundle, &rows)?;
     head::check(&bundle, &arguments.name, &spec)?;
     let (taps, classes) = (spec.taps.clone(), !arguments.patches);
     let folder = arguments.run.begin()?;
