@@ -122,6 +122,41 @@ fn recorded_tokens_train_the_same_policy_as_their_pictures() {
 }
 
 #[test]
+fn units_in_names_are_kept_apart_from_the_joints_and_other_sizes_are_told() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    pixio(folder, "import --random-weights 3 --architecture pixio-tiny16 --size 64x48 --out tiny");
+    let named = |root: &str, name: &str| {
+        write_dataset(&folder.join(root), None);
+        let info = folder.join(root).join("meta/info.json");
+        let said = std::fs::read_to_string(&info).unwrap();
+        std::fs::write(&info, said.replace("\"x\"", &format!("\"{name}\""))).unwrap();
+        train(folder, root, &format!("{root}-run"), "")
+    };
+    let output = named("degrees", "elbow.deg");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let manifest = String::from_utf8(file(folder, "degrees-run-out/model.toml")).unwrap();
+    for words in
+        ["name = \"elbow\"\nunit = \"deg\"", "name = \"elbow\"\nquantity = \"position\"\nunit = \"deg\""]
+    {
+        assert!(manifest.contains(words), "{words}: {manifest}");
+    }
+    // The first size is the one that is learnt at, and perception_node takes the one that suits the camera.
+    let told = "perception_node takes 64x48 for pictures of 64x48";
+    assert!(!String::from_utf8_lossy(&output.stderr).contains(told));
+    pixio(
+        folder,
+        "import --random-weights 3 --architecture pixio-tiny16 --size 64x64 --size 64x48 --out tiny --force",
+    );
+    let output = named("sizes", "x");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains(told), "{said}");
+    let output = named("speeds", "elbow.rad/s");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("action: elbow.rad/s: expected a Position for --space JointPositions"), "{error}");
+}
+
+#[test]
 fn rows_that_cannot_teach_are_named() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();

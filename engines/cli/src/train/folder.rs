@@ -65,7 +65,7 @@ pub fn read<T: Copy>(
             file.display(),
             picture.size
         );
-        pairs.rgb.extend(pictures::fit(&picture, size)?);
+        pairs.rgb.extend(pictures::fit(&picture, size).with_context(|| file.display().to_string())?);
         pairs.maps.extend(nearest(&map, map_size, size)?);
         pairs.count += 1;
         pairs.names.push(stem);
@@ -230,6 +230,12 @@ mod tests {
         };
         let error = refused(&folder(&[(16, 900), (32, 900)]));
         assert!(error.contains("rgb/1.png") && error.contains("expected 16x16"), "{error}");
+        let long = folder(&[]);
+        RgbImage::new(1, 5000).save(long.path().join("rgb/0.png")).unwrap();
+        let map: ImageBuffer<Luma<u16>, Vec<u16>> = ImageBuffer::from_pixel(1, 5000, Luma([900]));
+        map.save(long.path().join("depth/0.png")).unwrap();
+        let error = refused(&long);
+        assert!(error.contains("rgb/0.png: cannot bring a camera image of 1x5000"), "{error}");
         let error = refused(&folder(&[(16, 900), (16, 0)]));
         assert!(error.contains("depth/1.png") && error.contains("every pixel is 0"), "{error}");
         std::fs::remove_file(good.path().join("depth/1.png")).unwrap();

@@ -111,10 +111,8 @@ fn read_dataset(root: &Path, size: Size, rgb: &mut Vec<u8>) -> Result<()> {
     let bar = progress::items(reader.info().total_frames * keys.len() as u64, "reading episodes");
     for episode in reader.episodes() {
         for key in &keys {
-            for picture in episode_pictures(&reader, episode, key)? {
-                rgb.extend(fit(&picture, size)?);
-                bar.inc(1);
-            }
+            read_episode(&reader, episode, key, size, rgb)?;
+            bar.inc(episode.frames);
         }
     }
     bar.finish_and_clear();
@@ -128,17 +126,27 @@ pub fn picture_features(reader: &DatasetReader) -> Vec<String> {
     pictures.map(|(key, _)| key.clone()).collect()
 }
 
-/// All pictures of one feature of an episode.
+/// Adds all pictures of one feature of an episode, RGB at `size`: one at a time, for at their own size an episode's may not fit into
+/// memory.
 ///
 /// # Errors
 /// The row that cannot be read.
-pub fn episode_pictures(reader: &DatasetReader, episode: &EpisodeInfo, key: &str) -> Result<Vec<Photograph>> {
-    if reader.video_file(episode, key).is_some() {
-        let frame = |frame| {
-            let (size, rgb) = reader.picture(episode, key, frame)?;
-            Ok(Photograph { size, rgb })
-        };
-        return (0..episode.frames).map(frame).collect();
+pub fn read_episode(
+    reader: &DatasetReader,
+    episode: &EpisodeInfo,
+    key: &str,
+    size: Size,
+    rgb: &mut Vec<u8>,
+) -> Result<()> {
+    let of = episode.episode;
+    let place = |file: &Path, row: usize| format!("{}: {key}: row {row} of episode {of}", file.display());
+    if let Some(file) = reader.video_file(episode, key) {
+        for (row, picture) in reader.pictures(episode, key)?.enumerate() {
+            let (came, pixels) = picture?;
+            let picture = Photograph { size: came, rgb: pixels };
+            rgb.extend(fit(&picture, size).with_context(|| place(&file, row))?);
+        }
+        return Ok(());
     }
     let file = reader.data_file(episode);
     let columns = reader.columns(episode, &[key])?;
@@ -147,17 +155,17 @@ pub fn episode_pictures(reader: &DatasetReader, episode: &EpisodeInfo, key: &str
     };
     // Height, width and channels, where the format is told in this order.
     let shape = reader.info().features.get(key).map(|feature| feature.shape.as_slice());
-    let decode = |(row, bytes): (usize, &Vec<u8>)| -> Result<Photograph> {
-        let place = || format!("{}: {key}: row {row} of episode {}", file.display(), episode.episode);
+    for (row, bytes) in pictures.iter().enumerate() {
+        let place = || place(&file, row);
         let picture = photographs::decode(bytes).with_context(place)?;
         if let Some([height, width, 3]) = shape {
             let expected = Size { width: *width, height: *height };
             let came = picture.size;
             ensure!(came == expected, "{}: expected {expected} as meta/info.json says, got {came}", place());
         }
-        Ok(picture)
-    };
-    pictures.iter().enumerate().map(decode).collect()
+        rgb.extend(fit(&picture, size).with_context(place)?);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

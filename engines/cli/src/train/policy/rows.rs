@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use calibration::Size;
 use network::Bundle;
 use network::manifest::Scaling;
+use perception::geometry::ImageGeometry;
 use recording::dataset::{ColumnData, DatasetReader, EpisodeInfo};
 
 use super::Arguments;
@@ -62,6 +63,10 @@ impl Arguments {
             let reader = DatasetReader::open(root)?;
             self.check_names(root, &reader, &mut rows)?;
             self.check_tokens(root, &reader, bundle)?;
+            let image = if self.tokens.is_none() { Some(self.image_key(root, &reader)?) } else { None };
+            if let Some(image) = &image {
+                warn_of_size(root, &reader, image, &bundle.manifest().sizes);
+            }
             let count = reader.episodes().len();
             ensure!(
                 self.held_out < count,
@@ -71,7 +76,7 @@ impl Arguments {
             );
             for (index, episode) in reader.episodes().iter().enumerate() {
                 let first = rows.count;
-                self.episode(root, &reader, episode, size, &mut rows)?;
+                self.episode(&reader, episode, (image.as_deref(), size), &mut rows)?;
                 let range = first..rows.count;
                 if index + self.held_out < count { rows.training.push(range) } else { later.push(range) }
             }
@@ -138,14 +143,13 @@ impl Arguments {
 
     fn episode(
         &self,
-        root: &Path,
         reader: &DatasetReader,
         episode: &EpisodeInfo,
-        size: Size,
+        (image, size): (Option<&str>, Size),
         rows: &mut Rows,
     ) -> Result<()> {
-        if self.tokens.is_none() {
-            self.episode_pictures(root, reader, episode, size, rows)?;
+        if let Some(image) = image {
+            pictures::read_episode(reader, episode, image, size, &mut rows.rgb)?;
         }
         let wanted: Vec<&str> = [&self.state, &self.action]
             .into_iter()
@@ -179,26 +183,30 @@ impl Arguments {
         Ok(())
     }
 
-    fn episode_pictures(
-        &self,
-        root: &Path,
-        reader: &DatasetReader,
-        episode: &EpisodeInfo,
-        size: Size,
-        rows: &mut Rows,
-    ) -> Result<()> {
+    /// The feature with the pictures.
+    fn image_key(&self, root: &Path, reader: &DatasetReader) -> Result<String> {
         let keys = pictures::picture_features(reader);
-        let image = match (&self.image, keys.as_slice()) {
-            (Some(image), _) => image.as_str(),
-            (None, [only]) => only,
+        match (&self.image, keys.as_slice()) {
+            (Some(image), _) => Ok(image.clone()),
+            (None, [only]) => Ok(only.clone()),
             (None, _) => bail!(
                 "{}: expected one feature of pictures, got {keys:?}; choose with --image",
                 root.display()
             ),
-        };
-        for picture in pictures::episode_pictures(reader, episode, image)? {
-            rows.rgb.extend(pictures::fit(&picture, size)?);
         }
-        Ok(())
+    }
+}
+
+/// Says when perception_node would run the policy at another of the bundle's sizes than the one that it learns at, the first.
+fn warn_of_size(root: &Path, reader: &DatasetReader, image: &str, sizes: &[Size]) {
+    let shape = reader.info().features.get(image).map(|feature| feature.shape.as_slice());
+    let (Some([height, width, 3]), Some(first)) = (shape, sizes.first()) else { return };
+    let came = Size { width: *width, height: *height };
+    if let Some(best) = ImageGeometry::best_size(came, sizes).filter(|best| best != first) {
+        eprintln!(
+            "warning: {}: the policy learns at {first}, the bundle's first size; \
+             perception_node takes {best} for pictures of {came}, unless its network_size is {first}",
+            root.display()
+        );
     }
 }
