@@ -10,9 +10,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use calibration::Size;
 use futures::{FutureExt, StreamExt};
-use pixio_ros::cdr::{ImageMessageView, Written};
+use perception::Stamp;
+use pixio_ros::cdr::{Header, Written};
 use pixio_ros::spin::Stop;
 use r2r::QosProfile;
+use r2r::sensor_msgs::msg::Image;
 
 const IMAGE: &str = "sensor_msgs/msg/Image";
 
@@ -38,17 +40,18 @@ fn run() -> Result<()> {
     let stop = Stop::on_signals()?;
     let context = r2r::Context::create().context("cannot initialise ROS")?;
     let mut node = r2r::Node::create(context, "echo", "").context("cannot create the node")?;
-    // The qualities of service of perception_node in the benchmark.
+    // Qualities of service, and the way in which images are taken, of perception_node in the benchmark.
     let newest = QosProfile::default().keep_last(1);
-    let taken = node.subscribe_raw(images, IMAGE, newest.clone().best_effort());
+    let taken = node.subscribe_native::<Image>(images, newest.clone().best_effort());
     let mut taken = taken.with_context(|| images.clone())?;
     let publisher = node.create_publisher_untyped(answers, IMAGE, newest.reliable());
     let publisher = publisher.with_context(|| answers.clone())?;
     let mut answer = Written::default();
     while !stop.is_set() {
         node.spin_once(WAIT);
-        while let Some(Some(bytes)) = taken.next().now_or_never() {
-            let header = ImageMessageView::read(&bytes)?.header;
+        while let Some(Some(image)) = taken.next().now_or_never() {
+            let stamp = Stamp { sec: image.header.stamp.sec, nanosec: image.header.stamp.nanosec };
+            let header = Header { stamp, frame_id: image.header.frame_id.to_str() };
             answer.image(header, size, "32FC1", 4 * size.width);
             publisher.publish_raw(answer.bytes()).with_context(|| answers.clone())?;
         }

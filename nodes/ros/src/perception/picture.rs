@@ -131,6 +131,8 @@ impl Picture {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use r2r::builtin_interfaces::msg::Time;
     use r2r::std_msgs::msg;
 
@@ -164,13 +166,30 @@ mod tests {
     }
 
     #[test]
+    fn a_lent_message_is_copied_and_given_back_at_once() {
+        let returned = Arc::new(AtomicBool::new(false));
+        let mut own = NativeMsg::<Image>::from(&message());
+        let pointer = own.msg;
+        own.release();
+        let seen = returned.clone();
+        let give_back = move |message| {
+            Image::destroy_msg(message);
+            seen.store(true, Ordering::Relaxed);
+        };
+        let native = NativeImage::new(NativeMsg::from_loaned(pointer, Box::new(give_back)));
+        assert!(returned.load(Ordering::Relaxed), "it is still lent");
+        let view = native.view().unwrap();
+        assert_eq!((view.encoding, view.data, view.header.frame_id), ("rgb8", &message().data[..], "camera"));
+    }
+
+    #[test]
     fn an_empty_message_has_no_pixels_and_bad_text_is_told() {
         let native = NativeImage::new(NativeMsg::new());
         let view = native.view().unwrap();
         assert_eq!((view.encoding, view.data, view.header.frame_id), ("", &[][..], ""));
-        let mut wrong = NativeMsg::<Image>::from(&message());
-        // SAFETY: the text has four bytes.
-        unsafe { *wrong.encoding.data = -1 };
+        let wrong = NativeMsg::<Image>::from(&message());
+        // SAFETY: the text has four bytes. Their type is signed or not by the processor.
+        unsafe { *wrong.encoding.data.cast::<u8>() = 0xff };
         let refused = NativeImage::new(wrong).view().unwrap_err();
         assert_eq!(refused, ReadError::Text { field: "encoding" });
     }
