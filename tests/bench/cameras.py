@@ -15,6 +15,7 @@ from pathlib import Path
 from over_ros import ROOT, Bench, machine, quantile, random_bundle
 
 WARM_UP_SECONDS = 3.0
+BUNDLES = {"pixio-b16": "b16", "pixio-tiny16": "tiny"}  # architectures, and where under out/bench their bundles are
 
 
 def measure(bundle, count, arguments, folder):
@@ -50,10 +51,12 @@ def main():
     parser.add_argument("--rate", type=float, default=30, help="images per second of each camera")
     parser.add_argument("--frame", default="640x480", metavar="WxH")
     parser.add_argument("--threads", type=int, help="of the network [default: as the node has it]")
-    parser.add_argument("--bundle", type=Path, default=ROOT / "out/bench/b16", help="made of random weights where it is not there")
+    parser.add_argument("--architecture", default="pixio-b16", choices=list(BUNDLES))
+    parser.add_argument("--bundle", type=Path, help="another than the architecture's; made of random weights where it is not there")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    bundle, results = random_bundle(arguments.bundle, "pixio-b16", "256x256"), []
+    path = arguments.bundle or ROOT / "out/bench" / BUNDLES[arguments.architecture]
+    bundle, results = random_bundle(path, arguments.architecture, "256x256"), []
     print(f"{bundle.name}, {arguments.frame} at {arguments.rate:.0f} Hz from each camera, {machine()}")
     print("| cameras | depths a second, all | of a camera, least to most | age p50 ms | p99 | max | networks p50 ms |\n" + "|---" * 7 + "|")
     for count in arguments.counts:

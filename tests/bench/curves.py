@@ -74,6 +74,9 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "out/bench/speed.png")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
+    if not arguments.cameras.is_file():
+        parser.error(f"--cameras {arguments.cameras}: no such file; cameras.py --json {arguments.cameras} writes it")
+    cameras = json.loads(arguments.cameras.read_text())
     about = f"float32, ONNX Runtime, {machine()}"
     by_pixels = bundle("pixio-b16", SIZES)
     pixels = {size: bench(by_pixels, size, arguments.frames) for size in SIZES}
@@ -81,7 +84,6 @@ def main():
     for name in arguments.models:
         path = by_pixels if name == "pixio-b16" else bundle(name, ["256x256"])
         models[name] = pixels["256x256"] if name == "pixio-b16" else bench(path, "256x256", arguments.frames)
-    cameras = json.loads(arguments.cameras.read_text())
     draw(pixels, models, cameras, arguments.out, about)
     print(f"{arguments.out}, {os.path.getsize(arguments.out) / 1e3:.0f} kB")
     if arguments.json:

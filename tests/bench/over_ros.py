@@ -114,6 +114,14 @@ def memory_mib(process, field="VmRSS:"):
     raise SystemExit("the node ended while it was measured")
 
 
+def minor_faults(process):
+    """Pages that the process, all its threads together, has been given so far: memory that it did not have before, or gave back."""
+    try:
+        return int(Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[7])
+    except OSError as error:
+        raise SystemExit(f"the node ended while it was measured: {error}") from error
+
+
 def quantile(values, share):
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -1,15 +1,17 @@
 """Preprocessing of a frame to a network's normalised input, against what a user would write in Python.
 
-    cargo build --release -q --workspace --examples && python tests/bench/preprocess.py
+    make bench            # or, in its environment: .pixio/bench/bin/python tests/bench/preprocess.py
 
 Peers and this program take turns, one frame each, on one thread; the table gives medians and least of the time that the processor worked on a
 frame (so that other programs do not count), and ratios of medians. PIL gets RGB pixels for
 nothing: for the other encodings its time has no conversion in it. Needs pillow and numpy; opencv-python-headless adds OpenCV.
+The exit code is 1 when the result for rgb8 or bgr8 is not PIL's.
 """
 
 import argparse
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("PIXIO_BIN", ROOT / "target/release"))
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
+APART = 1.01  # grey levels; the hundredth is float32's
+DIFFER = 0.02  # of the values may be a level apart
 try:
     import cv2
     cv2.setNumThreads(1)
@@ -84,7 +88,10 @@ class Ours:
     def run(self):
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        return int(self.process.stdout.readline()) / 1e6
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"time_preprocess ended with {self.process.wait()} while it was measured")
+        return int(line) / 1e6
 
     def result(self):
         self.process.stdin.close()
@@ -132,13 +139,21 @@ def main():
             for name, run in runs.items():
                 times[name].append(run())
         results = {name: process.result() for name, process in ours.items()}
-    levels = np.abs(results["rgb8"] - pil(rgb, network)) * STD[:, None, None] * 255
+    expected = pil(rgb, network)
     base = np.median(times["PIL + numpy rgb8"])
     print(f"{arguments.size} -> {arguments.network}, {arguments.rounds} rounds, one thread each")
     print(f"{'':28} {'median ms':>9} {'fastest':>8} {'of PIL':>7}")
     for name, values in times.items():
         print(f"{name:28} {np.median(values):9.2f} {min(values):8.2f} {base / np.median(values):6.1f}x")
-    print(f"pixio rgb8 against PIL: at most {levels.max():.2f} grey levels apart, {(levels > 0.5).mean():.2%} of values differ")
+    wrong = []
+    for name in ("rgb8", "bgr8"):
+        levels = np.abs(results[name] - expected) * STD[:, None, None] * 255
+        most, differ = levels.max(), (levels > 0.5).mean()
+        print(f"pixio {name} against PIL: at most {most:.2f} grey levels apart, {differ:.2%} of values differ")
+        if not (most <= APART and differ <= DIFFER):
+            wrong.append(name)
+    if wrong:
+        sys.exit(f"not PIL's result: {', '.join(wrong)}; expected at most {APART} grey levels and {DIFFER:.0%} of values apart")
 
 
 if __name__ == "__main__":

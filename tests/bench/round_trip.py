@@ -4,8 +4,9 @@
 
 All run at once, and one prober sends them images in turn: same images, quality of service (best effort, keep last 1), profile and
 output (256x256 32FC1). The network is small, and what each node says that it took is subtracted: what is left is transport, reading,
-resizing and writing. A third node answers with a message of that size and computes nothing: what transport and prober take by
-themselves, which no node can be rid of.
+resizing and writing. A third node takes images as perception_node does, answers with a message of that size and computes nothing: what
+transport and prober take by themselves, which no node can be rid of. Pages that perception_node is given for each image are printed
+too: none where all memory is used again.
 """
 
 import argparse
@@ -15,10 +16,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from over_ros import BIN, ROOT, Bench, machine, python, quantile, random_bundle
+from over_ros import BIN, ROOT, Bench, machine, minor_faults, now, python, quantile, random_bundle
 
 NETWORK = "256x256"
 WARM_UP = 10  # images of each node that do not count
+SETTLED = 0.2  # of the time: buffers have their sizes by then
 OURS, THEIRS, ECHO = "perception_node", "rclpy + OpenCV + ONNX Runtime", "an answer without work"
 TOPICS = {
     OURS: ("/ours/image", "/ours/perception_node/depth/image_rect"),
@@ -32,11 +34,12 @@ NODES = {OURS: "/ours/perception_node", THEIRS: "rclpy_depth_node"}
 def measure(bundle, onnx, size, rate, seconds, folder):
     with Bench(folder) as bench:
         # One thread each: the network hardly needs two, and threads that wait for work would be in the other node's way.
-        bench.perception_node(bundle, "/ours", {"threads": 1})
+        node, faults = bench.perception_node(bundle, "/ours", {"threads": 1}), []
         command = [python(), Path(__file__).with_name("rclpy_depth_node.py"), onnx, NETWORK, 1, "--ros-args", "-r", "__ns:=/theirs"]
         bench.start("rclpy_depth_node", command)
         bench.start("echo", [BIN / "examples/echo", *TOPICS[ECHO], NETWORK])
-        seen = bench.probe(size, rate, seconds, TOPICS.values())
+        watch = lambda: faults.append((now(), minor_faults(node)))
+        seen = bench.probe(size, rate, seconds, TOPICS.values(), meanwhile=watch)
         figures = {}
         for name, images in zip(TOPICS, seen):
             counted = images[WARM_UP:]
@@ -49,7 +52,17 @@ def measure(bundle, onnx, size, rate, seconds, folder):
                 "sent": len(counted), "received": len(took), "networks_p50_ms": networks, "inside_p50_ms": said("beside_networks_p50_ms"),
                 "p50_ms": statistics.median(took) - networks, "p99_ms": quantile(took, 0.99) - networks,
             }
+        figures[OURS]["page_faults_per_image"] = page_faults(faults, seconds, rate)
         return figures
+
+
+def page_faults(counts, seconds, rate):
+    """Page faults for each image that was sent, of counts with their times; what the prober waits for at its end does not count."""
+    settled = [(at, count) for at, count in counts if SETTLED * seconds <= at - counts[0][0] <= seconds]
+    if len(settled) < 2:
+        return None
+    (begin, before), (end, after) = settled[0], settled[-1]
+    return (after - before) / (rate * (end - begin))
 
 
 def main():
@@ -76,6 +89,8 @@ def main():
             ours, theirs, echo = (figures[name]["p50_ms"] for name in TOPICS)
             print(f"{size}: {ours / theirs:.2f} of the peer's; {echo / theirs:.2f} of it without any work; "
                   f"beyond that {ours - echo:.2f} and {theirs - echo:.2f} ms, {(ours - echo) / (theirs - echo):.2f} of the peer's")
+            given = figures[OURS]["page_faults_per_image"]
+            print(f"{size}: page faults of {OURS} for each image: {'counted for too short a time' if given is None else f'{given:.2f}'}")
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
 

@@ -9,7 +9,7 @@ bin=$(realpath "${CARGO_TARGET_DIR:-target}/release")
 export PIXIO_BIN=$bin FASTRTPS_DEFAULT_PROFILES_FILE=$PWD/launch/fastdds.xml FASTDDS_DEFAULT_PROFILES_FILE=$PWD/launch/fastdds.xml
 python=.pixio/bench/bin/python out=out/bench
 mkdir -p "$out"
-[ $# -gt 0 ] || set -- engines preprocess stages round_trip cameras soak curves record
+[ $# -gt 0 ] || set -- engines preprocess stages round_trip cameras soak curves record policy
 
 # NAME COMMAND...: runs it and keeps what it prints; one that fails is told at the end, after the others.
 failed=
@@ -27,13 +27,16 @@ for bench in "$@"; do
         --size 256x256 --out "$out/b16" > /dev/null
       measure stages "$bin/pixio" bench "$out/b16" --seconds 20 ;;
     round_trip) measure round_trip "$python" tests/bench/round_trip.py --json "$out/round_trip.json" ;;
-    cameras) measure cameras "$python" tests/bench/cameras.py --json "$out/cameras.json" ;;
+    cameras)
+      measure cameras "$python" tests/bench/cameras.py --architecture pixio-tiny16 --json "$out/cameras.json"
+      measure cameras_b16 "$python" tests/bench/cameras.py --json "$out/cameras_b16.json" ;;
     soak) measure soak "$python" tests/bench/soak.py --seconds "${SOAK_SECONDS:-300}" --json "$out/soak.json" ;;
     curves)
-      [ -f "$out/cameras.json" ] || "$python" tests/bench/cameras.py --json "$out/cameras.json"
+      [ -f "$out/cameras.json" ] || "$python" tests/bench/cameras.py --architecture pixio-tiny16 --json "$out/cameras.json"
       measure curves "$python" tests/bench/curves.py --cameras "$out/cameras.json" --out "$out/speed.png" --json "$out/curves.json" ;;
     record) measure record python tests/bench/record.py ;;
-    *) echo "bench: expected engines, preprocess, stages, round_trip, cameras, soak, curves or record, got $bench" >&2; exit 2 ;;
+    policy) measure policy python tests/bench/policy.py ;;
+    *) echo "bench: expected engines, preprocess, stages, round_trip, cameras, soak, curves, record or policy, got $bench" >&2; exit 2 ;;
   esac
 done
 [ -z "$failed" ] || { echo "bench: failed:$failed" >&2; exit 1; }
