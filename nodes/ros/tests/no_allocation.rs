@@ -1,4 +1,5 @@
-//! From the bytes that came to pixels, and from depth to the bytes that go: nothing is allocated for a frame like the one before.
+//! From the bytes that came to pixels, and from depth to the bytes that go: nothing is allocated for a frame like the one before. (Raw images
+//! come as the middleware's messages; `perception/picture.rs` counts what it takes to read those.)
 //! The resizing between is not in it: `fast_image_resize` makes its tables of coefficients anew for every strip of rows.
 
 #![allow(clippy::unwrap_used)]

@@ -165,6 +165,23 @@ mod tests {
         std::thread::spawn(move || assert!(picture.message().is_ok())).join().unwrap();
     }
 
+    /// The middleware allocates the message; to read it allocates no more than the name of a new frame.
+    #[test]
+    fn reading_the_same_frame_again_allocates_nothing() {
+        let mut last: Arc<str> = "".into();
+        let mut counted = [0; 3];
+        for allocated in &mut counted {
+            let native = NativeImage::new(NativeMsg::from(&message()));
+            let read = || {
+                let picture = Picture::new(Content::Raw(native), &mut last).unwrap();
+                assert!(picture.message().is_ok());
+            };
+            *allocated = allocation_counter::measure(read).count_total;
+        }
+        assert!(counted[0] > 0, "the counter does not count");
+        assert_eq!(counted[1..], [0; 2]);
+    }
+
     #[test]
     fn a_lent_message_is_copied_and_given_back_at_once() {
         let returned = Arc::new(AtomicBool::new(false));
