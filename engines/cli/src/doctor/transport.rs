@@ -77,9 +77,16 @@ enum Profile {
     Unshared(String),
 }
 
+/// The variable that names the profile: Fast DDS 3 reads another one than those before it, which Humble, Iron and Jazzy have.
+fn profile_variable(machine: &Machine) -> &'static str {
+    match machine.variable("ROS_DISTRO") {
+        Some("humble" | "iron" | "jazzy") => "FASTRTPS_DEFAULT_PROFILES_FILE",
+        _ => "FASTDDS_DEFAULT_PROFILES_FILE",
+    }
+}
+
 fn profile(machine: &Machine) -> Profile {
-    let variables = ["FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"];
-    let Some(path) = variables.iter().find_map(|name| machine.variable(name)) else { return Profile::None };
+    let Some(path) = machine.variable(profile_variable(machine)) else { return Profile::None };
     let Some(text) = machine.read(path) else {
         return Profile::Wrong(path.to_owned(), "it cannot be read, and Fast DDS goes on without it".into());
     };
@@ -124,15 +131,19 @@ fn builtin_transports_share(machine: &Machine) -> bool {
 }
 
 fn fast_dds(machine: &Machine) -> Check {
-    let remedy = "export FASTRTPS_DEFAULT_PROFILES_FILE=<share of pixio>/launch/fastdds.xml for camera drivers and nodes \
-                  alike: the segment belongs to the sender (docs/transport.md)";
-    let warn = |found: String| Check::warn(Area::Transport, found, remedy);
+    let variable = profile_variable(machine);
+    let remedy = format!(
+        "export {variable}=<share of pixio>/launch/fastdds.xml for camera drivers and nodes alike: \
+         the segment belongs to the sender (docs/transport.md)"
+    );
+    let warn = |found: String| Check::warn(Area::Transport, found, remedy.clone());
     match profile(machine) {
         Profile::Wrong(path, why) => {
-            Check::fail(Area::Transport, format!("Fast DDS profile {path}: {why}"), remedy)
+            Check::fail(Area::Transport, format!("Fast DDS profile {path}: {why}"), remedy.clone())
         }
         Profile::None if builtin_transports_share(machine) => warn(format!(
-            "no Fast DDS profile: the shared-memory segment of {} kB holds no image, so images go through UDP in fragments",
+            "no Fast DDS profile in {variable}: the shared-memory segment of {} kB holds no image, \
+             so images go through UDP in fragments",
             DEFAULT_SEGMENT_BYTES >> 10
         )),
         Profile::None => {
@@ -267,7 +278,21 @@ mod tests {
         let cases: &[Case<'_>] = &[
             (&[], Status::Warn, "segment of 512 kB holds no image"),
             (&[(profile, "/ours.xml")], Status::Ok, "segment of 64 MB"),
-            (&[("FASTDDS_DEFAULT_PROFILES_FILE", "/ours.xml")], Status::Ok, "segment of 64 MB"),
+            (
+                &[("FASTDDS_DEFAULT_PROFILES_FILE", "/ours.xml")],
+                Status::Warn,
+                "no Fast DDS profile in FASTRTPS_",
+            ),
+            (
+                &[("ROS_DISTRO", "kilted"), ("FASTDDS_DEFAULT_PROFILES_FILE", "/ours.xml")],
+                Status::Ok,
+                "segment of 64 MB",
+            ),
+            (
+                &[("ROS_DISTRO", "kilted"), (profile, "/ours.xml")],
+                Status::Warn,
+                "no Fast DDS profile in FASTDDS_",
+            ),
             (&[(profile, "/small.xml")], Status::Warn, "1024 kB"),
             (&[(profile, "/udp.xml")], Status::Warn, "no shared memory"),
             (&[(profile, "/text.xml")], Status::Fail, "no XML"),
