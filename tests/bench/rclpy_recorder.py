@@ -12,6 +12,7 @@ import time
 
 import rclpy
 from mcap.writer import CompressionType, Writer
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 
@@ -46,9 +47,12 @@ def main():
             schema = writer.register_schema(name=kind, encoding="ros2msg", data=b"")
             channel = writer.register_channel(topic=topic, message_encoding="cdr", schema_id=schema)
             node.create_subscription(message_class(kind), topic, record(channel), qos, raw=True)
+        # rclpy.spin_once would add and remove the node, and build its wait set anew, for every message.
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
         print("ready", flush=True)
         while not stopped:
-            rclpy.spin_once(node, timeout_sec=0.1)
+            executor.spin_once(timeout_sec=0.1)
         writer.finish()
     print(count, flush=True)
 
