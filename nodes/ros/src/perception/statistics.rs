@@ -76,7 +76,9 @@ struct Counts {
     last_stamp: Option<i64>,
     last_arrival: Option<Instant>,
     last_back: Option<Instant>,
-    /// Ages of what was published, seconds of ROS time since the stamp.
+    /// One for each that was published.
+    results: Window,
+    /// Ages of what was published while there was a ROS time, seconds of it since the stamp.
     ages: Window,
     /// How long the networks took, seconds.
     inference: Window,
@@ -108,6 +110,7 @@ impl Default for Counts {
             last_stamp: None,
             last_arrival: None,
             last_back: None,
+            results: window(),
             ages: window(),
             inference: window(),
             networks: window(),
@@ -149,8 +152,7 @@ impl Statistics {
         if back {
             counts.back += 1;
             counts.last_back = Some(now);
-            counts.arrived.clear();
-            counts.ages.clear();
+            counts.forget_rates();
         }
         if counts.arrived.is_empty() {
             counts.first_stamp = stamp;
@@ -207,20 +209,23 @@ impl Statistics {
         *counts.by_fault.entry(fault).or_default() += 1;
     }
 
-    /// Results were published, `now` nanoseconds of ROS time.
+    /// Results were published, `now` nanoseconds of ROS time. While that is 0 there is no time, and nobody knows how old they are.
     pub fn published(&self, stamp: Stamp, now: i64) {
+        let came = Instant::now();
         let mut counts = self.lock();
         counts.published += 1;
         counts.changed = false;
-        let age = now.saturating_sub(stamp.nanoseconds()) as f64 / SECOND;
-        counts.ages.push(Instant::now(), age);
+        counts.results.push(came, 1.0);
+        if now != 0 {
+            let age = now.saturating_sub(stamp.nanoseconds()) as f64 / SECOND;
+            counts.ages.push(came, age);
+        }
     }
 
     /// Time jumped: ages across the jump mean nothing, and the camera is not silent because of it.
     pub fn forget_old_time(&self) {
         let mut counts = self.lock();
-        counts.arrived.clear();
-        counts.ages.clear();
+        counts.forget_rates();
         counts.last_stamp = None;
     }
 
@@ -233,8 +238,8 @@ impl Statistics {
     pub fn status(&self, camera: &str, thresholds: Thresholds, now: Instant) -> Status {
         let mut counts = self.lock();
         let counts = &mut *counts;
-        let Counts { arrived, ages, inference, networks, beside_networks, faults, .. } = counts;
-        for window in [arrived, ages, inference, networks, beside_networks, faults] {
+        let Counts { arrived, results, ages, inference, networks, beside_networks, faults, .. } = counts;
+        for window in [arrived, results, ages, inference, networks, beside_networks, faults] {
             window.forget(now);
         }
         let name = if camera.is_empty() { "camera".to_owned() } else { format!("camera {camera}") };
@@ -250,6 +255,13 @@ impl Statistics {
 }
 
 impl Counts {
+    /// What was counted by a time that is over.
+    fn forget_rates(&mut self) {
+        self.arrived.clear();
+        self.results.clear();
+        self.ages.clear();
+    }
+
     fn judge_input(&self, thresholds: Thresholds, now: Instant, status: &mut Status) {
         let Some(last) = self.last_arrival else {
             status.warn("no image has come yet");
@@ -275,7 +287,7 @@ impl Counts {
             status.error(&self.last_fault);
         } else if !self.faults.is_empty() {
             let (bad, reason) = (self.faults.len(), &self.last_fault);
-            if self.ages.is_empty() {
+            if self.results.is_empty() {
                 status.error(format!("no frame can be used: {reason}"));
             } else {
                 status.warn(format!("{bad} frame(s) could not be used: {reason}"));
@@ -310,7 +322,7 @@ impl Counts {
     fn tell(&self, status: &mut Status) {
         let milliseconds = |seconds: Option<f64>| seconds.map(|seconds| 1e3 * seconds);
         status.number("input_rate_hz", self.arrived.rate());
-        status.number("output_rate_hz", self.ages.rate());
+        status.number("output_rate_hz", self.results.rate());
         status.number("age_p50_ms", milliseconds(self.ages.quantile(0.5)));
         status.number("age_p99_ms", milliseconds(self.ages.quantile(0.99)));
         status.number("inference_p50_ms", milliseconds(self.inference.quantile(0.5)));
@@ -401,5 +413,31 @@ mod tests {
             statistics.published(stamp(0), stamp(0).nanoseconds() + late);
             assert_eq!(told(&statistics, Duration::ZERO).1.contains("old (p99)"), warned, "{late}");
         }
+    }
+
+    /// With `use_sim_time` and nothing on `/clock` yet.
+    #[test]
+    fn results_without_a_time_count_and_have_no_age() {
+        let statistics = Statistics::default();
+        statistics.asked(true);
+        for tenths in 0..20 {
+            statistics.arrived(stamp(tenths));
+            statistics.published(stamp(tenths), 0);
+        }
+        let (level, message) = told(&statistics, Duration::ZERO);
+        assert!(level == Level::Ok && message == "images become results", "{level:?} {message}");
+        let counted = |statistics: &Statistics| {
+            let counts = statistics.lock();
+            (counts.results.len(), counts.ages.len())
+        };
+        assert_eq!(counted(&statistics), (20, 0));
+        statistics.fault(Fault::Image, "data: expected more");
+        let (level, message) = told(&statistics, Duration::ZERO);
+        assert!(level == Level::Warn && message.contains("1 frame(s) could not be used"), "{message}");
+        // The clock came.
+        statistics.published(stamp(20), stamp(20).nanoseconds() + 20_000_000);
+        assert_eq!(counted(&statistics), (21, 1));
+        statistics.forget_old_time();
+        assert_eq!(counted(&statistics), (0, 0));
     }
 }
