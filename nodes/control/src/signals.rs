@@ -65,11 +65,6 @@ impl ClockWatch {
         self.last = known;
         if ros < before || known.is_none() { ClockEvent::JumpedBack } else { ClockEvent::Advancing }
     }
-
-    /// Begins anew.
-    pub fn reset(&mut self) {
-        self.last = None;
-    }
 }
 
 #[cfg(test)]

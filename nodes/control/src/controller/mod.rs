@@ -337,7 +337,8 @@ impl Controller {
         }
     }
 
-    /// Leaves a latched fault or e-stop for [`State::Idle`]. The limiters begin anew from the measured state when armed again.
+    /// Leaves a latched fault or e-stop for [`State::Idle`]. The limiters begin anew from the measured state when armed again; the watch
+    /// over ROS time goes on, so that a clock that still stands is a fault as soon as somebody arms.
     ///
     /// # Errors
     /// When nothing is latched or the e-stop is still engaged.
@@ -350,7 +351,6 @@ impl Controller {
         }
         self.state = State::Idle;
         self.store.clear();
-        self.clock.reset();
         self.rest();
         (self.last_chunk, self.held_since) = (None, None);
         Ok(())

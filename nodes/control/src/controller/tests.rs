@@ -213,6 +213,35 @@ fn clocks_that_jump_back_or_stand_still_are_faults() {
 }
 
 #[test]
+fn a_clock_that_still_stands_after_a_reset_is_a_fault_before_anything_moves() {
+    let mut world = World::new(velocities(), newest());
+    world.controller.arm().unwrap();
+    let tick = |world: &mut World| {
+        world.controller.human(&[0.5; 2], world.steady).unwrap();
+        world.tick(PERIOD)
+    };
+    (0..10).for_each(|_| drop(tick(&mut world)));
+    assert_eq!(world.controller.state(), State::Running);
+    world.flows = false;
+    let stopped = State::Fault(FaultReason::ClockStopped);
+    (0..200).for_each(|_| drop(tick(&mut world)));
+    assert_eq!(world.controller.state(), stopped);
+    let rested = world.positions.clone();
+    for idle in [0, 10] {
+        world.controller.reset().unwrap();
+        (0..idle).for_each(|_| assert_eq!(tick(&mut world), (None, State::Idle)));
+        world.controller.arm().unwrap();
+        assert_eq!(tick(&mut world).1, stopped, "a human was heard, after {idle} ticks in IDLE");
+    }
+    (0..100).for_each(|_| assert_eq!(tick(&mut world).1, stopped));
+    assert_eq!(world.positions, rested);
+    world.flows = true;
+    world.controller.reset().unwrap();
+    world.controller.arm().unwrap();
+    assert_eq!(tick(&mut world).1, State::Running, "the clock goes on");
+}
+
+#[test]
 fn without_a_ros_time_an_armed_robot_waits_for_it_even_with_a_human() {
     let mut world = World::new(velocities(), newest());
     let started = std::mem::replace(&mut world.ros, RosTime(0));
