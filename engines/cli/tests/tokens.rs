@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use calibration::Size;
 use recording::dataset::{Cell, DatasetWriter, Feature, FeatureKind, Layout, Picture, Row};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const SIZE: Size = Size { width: 64, height: 48 };
 const EPISODES: usize = 2;
@@ -26,6 +26,11 @@ fn feature(key: &str, kind: FeatureKind, names: Vec<String>) -> Feature {
 
 /// Pictures that say their number, a state and an action that follow from it; tokens, when there are some for each row.
 fn write_dataset(root: &Path, tokens: Option<(&str, &[f32])>) {
+    write_with_other(root, tokens, None);
+}
+
+/// The same, with another picture in row `other`.
+fn write_with_other(root: &Path, tokens: Option<(&str, &[f32])>, other: Option<usize>) {
     let one = || vec!["x".to_owned()];
     let mut features = vec![
         feature("observation.state", FeatureKind::Float32, one()),
@@ -46,7 +51,8 @@ fn write_dataset(root: &Path, tokens: Option<(&str, &[f32])>) {
         writer.begin_episode("look").unwrap();
         for row in 0..ROWS {
             let number = episode * ROWS + row;
-            let pixels = (0..3 * SIZE.area()).map(|at| (at * (number + 1) % 251) as u8).collect();
+            let told = if other == Some(number) { 77 } else { number + 1 };
+            let pixels = (0..3 * SIZE.area()).map(|at| (at * told % 251) as u8).collect();
             let mut values = vec![
                 Cell::Float32(vec![number as f32]),
                 Cell::Float32(vec![(number as f32).sin()]),
@@ -119,6 +125,59 @@ fn recorded_tokens_train_the_same_policy_as_their_pictures() {
     assert!(words(&refused).contains(&expected), "{}", words(&refused));
     let without = train(folder, "seen", "without", &format!(" --tokens {KEY}"));
     assert!(words(&without).contains("expected a feature observation.features.eye, there is none"));
+}
+
+#[test]
+fn features_of_a_run_are_those_of_its_pictures_whole_and_computed_once() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    pixio(folder, "import --random-weights 3 --architecture pixio-tiny16 --size 64x48 --out tiny");
+    write_dataset(&folder.join("seen"), None);
+    let trains = |data: &str| {
+        let output = train(folder, data, "run", " --force");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (trained, words) = trains("seen");
+    assert!(trained, "{words}");
+    let (features, about) = (file(folder, "run/features.f16"), file(folder, "run/features.json"));
+    let kept = || file(folder, "run/features.f16") == features && file(folder, "run/features.json") == about;
+
+    // As a kill leaves them: some features, and nothing that says that they are all.
+    std::fs::write(folder.join("run/features.f16"), &features[..features.len() / 2]).unwrap();
+    std::fs::remove_file(folder.join("run/features.json")).unwrap();
+    let (trained, words) = trains("seen");
+    assert!(trained && kept(), "{words}");
+
+    let written = || std::fs::metadata(folder.join("run/features.f16")).unwrap().modified().unwrap();
+    let before = written();
+    let (trained, words) = trains("seen");
+    assert!(trained && kept(), "{words}");
+    assert_eq!(written(), before, "computed again");
+
+    // The last picture of all is another.
+    write_with_other(&folder.join("other"), None, Some(EPISODES * ROWS - 1));
+    let (trained, words) = trains("other");
+    assert!(!trained && words.contains("run/features.json: expected features of"), "{words}");
+    assert!(kept() && written() == before);
+}
+
+#[test]
+fn the_last_episodes_of_every_dataset_are_held_out_and_evaluated() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    pixio(folder, "import --random-weights 3 --architecture pixio-tiny16 --size 64x48 --out tiny");
+    write_dataset(&folder.join("seen"), None);
+    write_with_other(&folder.join("other"), None, Some(3));
+    let output = train(folder, "seen other", "run", " --held-out 1");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&file(folder, "run/evaluation.json")).unwrap();
+    let number = |key: &str| found["x"][key].as_f64().unwrap();
+    // Both held-out episodes have the same actions.
+    let done: Vec<f64> = (ROWS..2 * ROWS).map(|row| f64::from((row as f32).sin())).collect();
+    let mean = done.iter().sum::<f64>() / ROWS as f64;
+    let blind = done.iter().map(|action| (action - mean).abs()).sum::<f64>() / ROWS as f64;
+    assert!((number("mean_action_error") - blind).abs() < 1e-5, "{blind}: {found}");
+    assert!(number("error") > 0.0, "{found}");
 }
 
 #[test]

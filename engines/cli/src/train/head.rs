@@ -18,6 +18,7 @@ use perception::preprocess::Preprocessing;
 use training::features::{Features, FeaturesOf, FeaturesWriter};
 use training::{Parameters, Program};
 
+use super::stream::{self, Digest, Pictures};
 use crate::{photographs, progress};
 
 /// Which bundle gets which head.
@@ -136,50 +137,46 @@ pub fn program(
     Ok((program, parameters))
 }
 
-/// Features of pictures of the network's size, from the run's folder or computed now.
+/// Features of pictures at the network's size, from the run's folder or computed now. The pictures are looked at once to know that they
+/// are those of the folder's features, and once more to compute some.
 ///
 /// # Errors
-/// When those in the folder are another encoder's or other pictures', or the engine does not run.
-pub fn features(
+/// When those in the folder are another encoder's or other pictures', a picture cannot be read, or the engine does not run.
+pub fn features<P: Pictures + ?Sized>(
     engine: &mut OnnxRuntime,
     bundle: &Bundle,
     (taps, classes_only): (&[usize], bool),
     size: Size,
-    rgb: &[u8],
+    pictures: &P,
     folder: &Path,
 ) -> Result<Features> {
-    let picture = 3 * size.area();
     let architecture = &bundle.manifest().architecture;
     let tokens = if classes_only {
         architecture.class_tokens
     } else {
         architecture.tokens(size).map_err(|reason| anyhow!(reason))?
     };
-    let sum = rgb.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+    let tap_len = tokens * architecture.dim;
+    let digest = Digest::of(pictures, size)?;
     let of = FeaturesOf {
         encoder_id: bundle.manifest().encoder_id.clone(),
         taps: taps.to_vec(),
-        tap_len: tokens * architecture.dim,
-        samples: rgb.len() / picture,
-        data: format!("{size}, {sum:016x}"),
+        tap_len,
+        samples: digest.pictures(),
+        data: digest.words(size),
     };
     let path = folder.join("features.f16");
     if let Some(features) = Features::open(&path, &of)? {
         return Ok(features);
     }
-    let bar = progress::items(of.samples as u64, "features");
-    let tap_len = of.tap_len;
-    let mut writer = FeaturesWriter::create(&path, of)?;
     let mut encoder = Encoder::load(engine, bundle, size)?;
-    for picture in rgb.chunks_exact(picture) {
+    stream::write(&path, of, (pictures, size), |picture, writer| {
         encoder.run(engine, picture)?;
         for tap in taps {
             writer.push(&encoder.tokens(engine, *tap)?[..tap_len])?;
         }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    Ok(writer.finish()?)
+        Ok(())
+    })
 }
 
 /// Class tokens that were recorded, as the features of every sample.

@@ -9,6 +9,7 @@ mod head;
 pub mod pictures;
 mod points;
 mod policy;
+mod stream;
 
 use std::process::ExitCode;
 

@@ -126,17 +126,34 @@ pub fn picture_features(reader: &DatasetReader) -> Vec<String> {
     pictures.map(|(key, _)| key.clone()).collect()
 }
 
-/// Adds all pictures of one feature of an episode, RGB at `size`: one at a time, for at their own size an episode's may not fit into
-/// memory.
+/// Adds all pictures of one feature of an episode, RGB at `size`.
 ///
 /// # Errors
 /// The row that cannot be read.
-pub fn read_episode(
+fn read_episode(
     reader: &DatasetReader,
     episode: &EpisodeInfo,
     key: &str,
     size: Size,
     rgb: &mut Vec<u8>,
+) -> Result<()> {
+    show_episode(reader, episode, key, size, &mut |picture: &[u8]| {
+        rgb.extend_from_slice(picture);
+        Ok(())
+    })
+}
+
+/// Shows all pictures of one feature of an episode, RGB at `size`: one at a time, for at their own size an episode's may not fit into
+/// memory, nor at the network's all those of a dataset.
+///
+/// # Errors
+/// The row that cannot be read, or what `look` says.
+pub fn show_episode(
+    reader: &DatasetReader,
+    episode: &EpisodeInfo,
+    key: &str,
+    size: Size,
+    look: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     let of = episode.episode;
     let place = |file: &Path, row: usize| format!("{}: {key}: row {row} of episode {of}", file.display());
@@ -144,7 +161,7 @@ pub fn read_episode(
         for (row, picture) in reader.pictures(episode, key)?.enumerate() {
             let (came, pixels) = picture?;
             let picture = Photograph { size: came, rgb: pixels };
-            rgb.extend(fit(&picture, size).with_context(|| place(&file, row))?);
+            look(&fit(&picture, size).with_context(|| place(&file, row))?)?;
         }
         return Ok(());
     }
@@ -163,7 +180,7 @@ pub fn read_episode(
             let came = picture.size;
             ensure!(came == expected, "{}: expected {expected} as meta/info.json says, got {came}", place());
         }
-        rgb.extend(fit(&picture, size).with_context(place)?);
+        look(&fit(&picture, size).with_context(place)?)?;
     }
     Ok(())
 }

@@ -117,7 +117,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let folder = arguments.run.begin()?;
     let features = match arguments.tokens {
         Some(_) => head::recorded_features(&bundle, &taps, &rows.tokens, folder.path())?,
-        None => head::features(&mut engine, &bundle, (&taps, classes), size, &rows.rgb, folder.path())?,
+        None => head::features(&mut engine, &bundle, (&taps, classes), size, &rows.seen, folder.path())?,
     };
     let mut learner = arguments.learner(&bundle, &spec, &rows, features)?;
     arguments.run.drive(&folder, &mut learner, &arguments.name)?;
@@ -219,34 +219,35 @@ impl Arguments {
         if held_out == 0 {
             return Ok(());
         }
-        let part = learner.task.all(training..training + held_out)?;
-        let trace = learner.program().forward(
-            learner.parameters(),
-            &part.inputs(),
-            part.samples(),
-            Mode::Inference,
-        )?;
-        let said = learner.program().output(&trace, part.output());
-        let (width, row) = (policy.actions.len(), policy.actions.len() * policy.steps);
+        let row = policy.actions.len() * policy.steps;
+        ensure!(row > 0, "no actions");
+        // What was said and what was done, of each action; an episode at a time, for the features of all may not fit into memory.
+        let mut first: Vec<Vec<(f64, f64)>> = vec![Vec::new(); policy.actions.len()];
+        for episode in training..training + held_out {
+            let part = learner.task.all(episode..episode + 1)?;
+            let (parameters, program) = (learner.parameters(), learner.program());
+            let trace = program.forward(parameters, &part.inputs(), part.samples(), Mode::Inference)?;
+            let said = program.output(&trace, part.output()).chunks_exact(row);
+            for (said, done) in said.zip(part.target().chunks_exact(row)) {
+                for (at, (channel, first)) in policy.actions.iter().zip(&mut first).enumerate() {
+                    let back = |values: &[f32]| channel.scaling.denormalise(f64::from(values[at]));
+                    first.push((back(said), back(done)));
+                }
+            }
+        }
         println!(
             "\n{:12} {:>12} {:>12}   held-out error of the first action, mean |error|",
             "action", self.name, "their mean"
         );
         let mut found = serde_json::Map::new();
-        for (at, channel) in policy.actions.iter().enumerate() {
-            let back = |value: &f32| channel.scaling.denormalise(f64::from(*value));
-            let first =
-                |values: &[f32]| values.chunks_exact(row).map(|row| back(&row[at])).collect::<Vec<_>>();
-            let (said, done) = (first(said), first(part.target()));
-            let mean = done.iter().sum::<f64>() / done.len() as f64;
-            let error = |of: &dyn Fn(usize) -> f64| {
-                (0..done.len()).map(|i| (of(i) - done[i]).abs()).sum::<f64>() / done.len() as f64
-            };
-            let (ours, blind) = (error(&|i| said[i]), error(&|_| mean));
+        for (channel, first) in policy.actions.iter().zip(&first) {
+            let count = first.len() as f64;
+            let mean = first.iter().map(|(_, done)| done).sum::<f64>() / count;
+            let ours = first.iter().map(|(said, done)| (said - done).abs()).sum::<f64>() / count;
+            let blind = first.iter().map(|(_, done)| (mean - done).abs()).sum::<f64>() / count;
             println!("{:12} {ours:12.5} {blind:12.5}", channel.name);
             found.insert(channel.name.clone(), json!({ "error": ours, "mean_action_error": blind }));
         }
-        ensure!(width > 0, "no actions");
         let path = self.run.run.join("evaluation.json");
         std::fs::write(&path, serde_json::to_string_pretty(&found)?)
             .with_context(|| path.display().to_string())
