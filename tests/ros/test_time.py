@@ -89,7 +89,9 @@ def test_stamps_that_go_back_without_simulated_time(start, peer, bundle):
 def test_time_is_simulated_from_now_on(start, peer, bundle):
     node = start("perception_node", {"bundle": bundle})
     peer.listen("/diagnostics", DiagnosticArray)
+    peer.listen(DEPTH, Image)
     peer.publisher("/clock", Clock)
+    connect(peer)
     peer.spin_until(lambda: peer.received["/diagnostics"], "diagnostics")
     assert peer.received["/diagnostics"][-1].header.stamp.sec > 1_500_000_000
     [result] = set_parameters(peer, "/perception_node", use_sim_time=True)
@@ -98,6 +100,11 @@ def test_time_is_simulated_from_now_on(start, peer, bundle):
     missing = "use_sim_time is set, and nothing came on /clock yet"
     wait_for_status(peer, "perception_node", lambda level, message, values: level == 1 and missing in message)
     peer.spin_until(lambda: missing in node.output(), "the warning in the log")
+    peer.publishers["/camera_info"].publish(camera_info())
+    result_of(peer, 50.0)
+    _, message, values = wait_for_status(
+        peer, "perception_node: camera", lambda level, message, values: int(values["results_published"]) > 0)
+    assert "old (p99)" not in message and values["age_p50_ms"] == "unknown", "there is no time to tell its age by"
 
     def follows():
         tick(peer, 7.0)
