@@ -8,6 +8,7 @@ use serde_json::json;
 use training::pretrain::{Curation, Images, MaskedImages};
 
 use crate::dataset::canvas::{Area, Canvas};
+use crate::train::bag::ImageArguments;
 use crate::train::pictures;
 
 /// Pictures of a row of the sheet.
@@ -19,15 +20,15 @@ const GAP: i64 = 4;
 pub struct Sources(Vec<(PathBuf, usize)>);
 
 impl Sources {
-    /// Reads every picture of these folders and datasets at this size.
+    /// Reads every picture of these folders, datasets and recordings at this size.
     ///
     /// # Errors
-    /// The file or row that cannot be read.
-    pub fn read(paths: &[PathBuf], size: Size) -> Result<(Self, Vec<u8>)> {
+    /// The file, row or message that cannot be read.
+    pub fn read(paths: &[PathBuf], size: Size, recorded: &ImageArguments) -> Result<(Self, Vec<u8>)> {
         let (mut rgb, mut counts) = (Vec::new(), Vec::with_capacity(paths.len()));
         for path in paths {
             let before = rgb.len();
-            pictures::read_source(path, size, &mut rgb)?;
+            pictures::read_source(path, size, recorded, &mut rgb)?;
             counts.push((path.clone(), (rgb.len() - before) / (3 * size.area())));
         }
         Ok((Self(counts), rgb))

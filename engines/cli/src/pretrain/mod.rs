@@ -20,6 +20,7 @@ use training::{Learner, Learning, Parameters, Program};
 
 use self::curated::Sources;
 use crate::engine::ReferenceArguments;
+use crate::train::bag::ImageArguments;
 use crate::train::drive::{RunArguments, check_rate};
 use crate::train::pictures;
 use crate::{info, photographs, progress};
@@ -31,12 +32,14 @@ use crate::{info, photographs, progress};
 /// moment, the same command goes on to the same result.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Folders of PNG or JPEG pictures (or with rgb/ inside), or LeRobot datasets
+    /// Folders of PNG or JPEG pictures (or with rgb/ inside), LeRobot datasets, or recordings (MCAP files, bags, folders of bags)
     #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
     /// Pictures never trained on, for the loss and the pictures at the end
     #[arg(long, value_name = "PATH")]
     held_out: Option<PathBuf>,
+    #[command(flatten)]
+    recorded: ImageArguments,
     /// Bundle to write
     #[arg(long, value_name = "BUNDLE")]
     out: PathBuf,
@@ -148,11 +151,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         "{} exists; give --force to replace it",
         arguments.out.display()
     );
+    let sources = arguments.data.iter().chain(&arguments.held_out);
+    arguments.recorded.check(sources.map(PathBuf::as_path))?;
     let mut engine = arguments.engine.start()?;
     let plan = arguments.plan()?;
     let side = plan.architecture.grid * plan.architecture.patch;
     let size = Size { width: side, height: side };
-    let (sources, rgb) = Sources::read(&arguments.data, size)?;
+    let (sources, rgb) = Sources::read(&arguments.data, size, &arguments.recorded)?;
     let images = Images { side, rgb };
     let held_out = arguments.read_held_out(&images)?;
     let (count, about) = (images.count(), arguments.about(&plan, &images));
@@ -270,7 +275,9 @@ impl Arguments {
         let Some(path) = &self.held_out else { return Ok(None) };
         let side = images.side;
         let size = Size { width: side, height: side };
-        let held_out = Images { side, rgb: pictures::read_all(std::slice::from_ref(path), size)? };
+        let mut rgb = Vec::new();
+        pictures::read_source(path, size, &self.recorded, &mut rgb)?;
+        let held_out = Images { side, rgb };
         pictures::warn_of_trained(path, &images.rgb, &held_out.rgb, size);
         Ok(Some(held_out))
     }

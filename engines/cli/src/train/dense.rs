@@ -18,18 +18,19 @@ use training::{Learner, Learning};
 
 use super::drive::{RunArguments, RunFolder, check_rate};
 use super::folder::{self, Pairs};
-use super::{evaluate, head, pictures};
+use super::{bag, evaluate, head, pictures};
 use crate::engine::ReferenceArguments;
 use crate::info;
 
 /// What both commands share.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Common {
-    /// Folder with rgb/NAME.png and beside it depth/NAME.png (16 bit, mm, 0 unknown) or label/NAME.png (8 bit, 255 no class)
-    #[arg(long, value_name = "FOLDER")]
+    /// Folder with rgb/NAME.png and beside it depth/NAME.png (16 bit, mm, 0 unknown) or label/NAME.png (8 bit, 255 no class); of depth also a
+    /// recording: an MCAP file, a bag's folder, or a folder of bags
+    #[arg(long, value_name = "PATH")]
     pub data: PathBuf,
     /// The same, never trained on: what the evaluation is on
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "PATH")]
     pub held_out: Vec<PathBuf>,
     /// Form of the head
     #[arg(long, value_enum, default_value_t = Form::Dpt)]
@@ -72,6 +73,8 @@ pub struct DepthArguments {
     /// Depth of a saturated output, metres
     #[arg(long, default_value_t = 10.0)]
     max_depth: f32,
+    #[command(flatten)]
+    recording: bag::PairArguments,
     #[command(flatten)]
     common: Common,
 }
@@ -174,6 +177,11 @@ impl Common {
         folder::read(root, maps, self.size(bundle), decode)
     }
 
+    /// What is trained on, and what the evaluation is on.
+    pub fn sources(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&self.data).chain(&self.held_out).map(PathBuf::as_path)
+    }
+
     /// Reads what the evaluation is on, before anything is trained, so that what is wrong with it is said at once.
     ///
     /// # Errors
@@ -219,6 +227,7 @@ impl DepthArguments {
     pub fn run(&self) -> Result<ExitCode> {
         let common = &self.common;
         common.check()?;
+        self.recording.check(None, common.sources())?;
         let bundle = common.head.open()?;
         let mut engine = common.engine.start()?;
         let kind = common.kind(HeadKind::LinearDepth {}, |features, out_channels| HeadKind::DptDepth {
@@ -238,7 +247,10 @@ impl DepthArguments {
         head::check(&bundle, &self.name, &spec)?;
         let valid = (MIN_DEPTH_METERS, self.max_depth);
         let read = |root: &Path| -> Result<Pairs<u16>> {
-            let pairs = common.read(root, "depth", &bundle, folder::millimeters)?;
+            let pairs = match self.recording.read(root, common.size(&bundle), None)? {
+                Some(recorded) => recorded.pairs,
+                None => common.read(root, "depth", &bundle, folder::millimeters)?,
+            };
             let maps = evaluate::counted(&pairs.maps, valid).with_context(|| root.display().to_string())?;
             Ok(Pairs { maps, ..pairs })
         };

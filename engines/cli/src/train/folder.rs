@@ -152,7 +152,11 @@ fn map<T>(path: &PathBuf, decode: impl Fn(DynamicImage) -> Result<(Size, Vec<T>)
     decode(photographs::picture(&bytes)?)
 }
 
-fn nearest<T: Copy>(map: &[T], from: Size, to: Size) -> Result<Vec<T>> {
+/// A map of pictures of the size `from` as [`read`] brings it to the network's size.
+///
+/// # Errors
+/// When the sizes do not suit each other.
+pub fn nearest<T: Copy>(map: &[T], from: Size, to: Size) -> Result<Vec<T>> {
     if from == to {
         return Ok(map.to_vec());
     }

@@ -1,5 +1,6 @@
 //! `pixio train`: heads on a frozen encoder; and what all training commands share.
 
+pub mod bag;
 pub mod curve;
 mod dense;
 pub mod drive;

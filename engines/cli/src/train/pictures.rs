@@ -1,4 +1,4 @@
-//! Pictures from folders and datasets, at the size that a network takes.
+//! Pictures from folders, datasets and recordings, at the size that a network takes.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use perception::parity::Photograph;
 use perception::preprocess::Preprocessing;
 use recording::dataset::{ColumnData, DatasetReader, EpisodeInfo};
 
+use super::bag::ImageArguments;
 use crate::photographs;
 use crate::progress;
 
@@ -75,23 +76,17 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Every picture of some folders (see [`files`]) and LeRobot datasets, RGB at `size`, one after another.
+/// Adds every picture of a folder (see [`files`]) or a LeRobot dataset, and those of a recording that are asked for, RGB at `size`, one
+/// after another.
 ///
 /// # Errors
-/// The file or row that cannot be read.
-pub fn read_all(sources: &[PathBuf], size: Size) -> Result<Vec<u8>> {
-    let mut rgb = Vec::new();
-    sources.iter().try_for_each(|source| read_source(source, size, &mut rgb))?;
-    Ok(rgb)
-}
-
-/// Adds every picture of a folder or a LeRobot dataset, as [`read_all`] does.
-///
-/// # Errors
-/// The file or row that cannot be read.
-pub fn read_source(source: &Path, size: Size, rgb: &mut Vec<u8>) -> Result<()> {
+/// The file, row or message that cannot be read.
+pub fn read_source(source: &Path, size: Size, recorded: &ImageArguments, rgb: &mut Vec<u8>) -> Result<()> {
     if source.join("meta/info.json").is_file() {
         return read_dataset(source, size, rgb);
+    }
+    if recorded.read(source, size, rgb)? {
+        return Ok(());
     }
     let files = files(source)?;
     let bar = progress::items(files.len() as u64, "reading pictures");

@@ -16,6 +16,7 @@ use training::dense::Target;
 use training::points::PointsLoss;
 
 use self::evaluate::{Blind, Judge};
+use super::bag::{CameraArguments, PairArguments, Recorded};
 use super::dense::{Common, MIN_DEPTH_METERS};
 use super::folder::{self, Cameras, Pairs};
 use super::{head, pictures};
@@ -24,7 +25,8 @@ use crate::info;
 /// Train a point map head: rays, distances along them, and confidences, from depth and each picture's intrinsics
 ///
 /// The folder holds depth/ as for `pixio train depth` and a camera.json with fx, fy, cx and cy of every picture, which is
-/// without distortion. The trained head needs no intrinsics: it says those that its rays imply.
+/// without distortion; a recording holds the camera_info of its colour images. The trained head needs no intrinsics: it says those that its
+/// rays imply.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Name of the head
@@ -43,6 +45,10 @@ pub struct Arguments {
     /// pixels of unknown depth teach no confidence at all
     #[arg(long)]
     doubt_unknown: bool,
+    #[command(flatten)]
+    recording: PairArguments,
+    #[command(flatten)]
+    camera: CameraArguments,
     #[command(flatten)]
     common: Common,
 }
@@ -92,6 +98,7 @@ impl Arguments {
 
     fn check(&self) -> Result<()> {
         self.common.check()?;
+        self.recording.check(Some(&self.camera), self.common.sources())?;
         for (name, weight) in
             [("--ray-weight", self.ray_weight), ("--confidence-weight", self.confidence_weight)]
         {
@@ -126,10 +133,14 @@ impl Arguments {
     }
 
     fn read(&self, root: &Path, bundle: &Bundle) -> Result<Seen> {
+        let size = self.common.size(bundle);
+        if let Some(Recorded { pairs, cameras }) = self.recording.read(root, size, Some(&self.camera))? {
+            return Ok(Seen { pairs, cameras });
+        }
         // Before the pictures, which take long to read.
         let cameras = Cameras::open(root)?;
         let pairs = self.common.read(root, "depth", bundle, folder::millimeters)?;
-        let cameras = cameras.of(&pairs, self.common.size(bundle))?;
+        let cameras = cameras.of(&pairs, size)?;
         Ok(Seen { pairs, cameras })
     }
 
