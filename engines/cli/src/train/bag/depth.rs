@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn what_is_no_depth_is_told() {
-        let data = [0; 16];
+        let data = [0_u8; 16];
         let big = ImageMessageView { is_bigendian: true, ..image("16UC1", 4, &data) };
         let empty = ImageMessageView { height: 0, ..image("16UC1", 4, &data) };
         for (image, words) in [
