@@ -146,7 +146,8 @@ impl Track {
     fn add_camera(&mut self, data: &[u8]) -> Result<()> {
         self.content = Some(Content::Camera);
         let schema = self.schema.as_ref();
-        let schema = schema.context("expected the definition of its type, the bag has none that can be read")?;
+        let schema =
+            schema.context("expected the definition of its type, the bag has none that can be read")?;
         let (frame, info) = {
             let message = schema.decode(data)?;
             let frame = message.get("header").and_then(|header| header.get("frame_id"));
