@@ -70,7 +70,7 @@ pub struct Recorded {
 /// The bags of a recording: an MCAP file, a bag's folder, or the bags in a folder by their names, such as a recorder's, which has them
 /// in `bags/`. None where a path is no recording.
 pub fn bags(path: &Path) -> Vec<PathBuf> {
-    if path.is_file() || is_bag(path) {
+    if is_mcap(path) || is_bag(path) {
         return vec![path.to_owned()];
     }
     if path.join("rgb").is_dir() {
@@ -89,8 +89,11 @@ pub fn bags(path: &Path) -> Vec<PathBuf> {
 
 fn is_bag(folder: &Path) -> bool {
     let mut entries = folder.read_dir().into_iter().flatten().flatten();
-    folder.join("metadata.yaml").is_file()
-        || entries.any(|entry| entry.path().extension().is_some_and(|ending| ending == "mcap"))
+    folder.join("metadata.yaml").is_file() || entries.any(|entry| is_mcap(&entry.path()))
+}
+
+fn is_mcap(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "mcap")
 }
 
 /// Refuses options of recordings where there is none.

@@ -125,7 +125,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let trained = arguments.head.write(&mut engine, &bundle, head, learner.parameters())?;
     info::print(&trained);
     let policy = spec.policy().context("expected a policy")?;
-    arguments.evaluate(&learner, policy, rows.training.len(), rows.held_out.len())?;
+    if let Some(found) = arguments.evaluate(&learner, policy, rows.training.len(), rows.held_out.len())? {
+        folder.keep(&found)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -208,16 +210,16 @@ impl Arguments {
         }
     }
 
-    /// Mean absolute error of each action on held-out episodes, in the data's unit, beside that of their mean.
+    /// Mean absolute error of each action on held-out episodes, in the data's unit, beside that of their mean; none without any.
     fn evaluate(
         &self,
         learner: &Learner<Cloning>,
         policy: &PolicySpec,
         training: usize,
         held_out: usize,
-    ) -> Result<()> {
+    ) -> Result<Option<serde_json::Value>> {
         if held_out == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let row = policy.actions.len() * policy.steps;
         ensure!(row > 0, "no actions");
@@ -248,8 +250,6 @@ impl Arguments {
             println!("{:12} {ours:12.5} {blind:12.5}", channel.name);
             found.insert(channel.name.clone(), json!({ "error": ours, "mean_action_error": blind }));
         }
-        let path = self.run.run.join("evaluation.json");
-        std::fs::write(&path, serde_json::to_string_pretty(&found)?)
-            .with_context(|| path.display().to_string())
+        Ok(Some(found.into()))
     }
 }
