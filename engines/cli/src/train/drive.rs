@@ -73,7 +73,8 @@ impl RunArguments {
         std::fs::create_dir_all(&self.run).with_context(|| self.run.display().to_string())?;
         let path = self.run.join(LOCK);
         let place = || path.display().to_string();
-        let lock = File::options().create(true).truncate(false).write(true).open(&path).with_context(place)?;
+        let lock =
+            File::options().create(true).truncate(false).write(true).open(&path).with_context(place)?;
         match lock.try_lock() {
             Ok(()) => Ok(RunFolder { path: self.run.clone(), _lock: lock }),
             Err(TryLockError::WouldBlock) => bail!(

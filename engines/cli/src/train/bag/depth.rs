@@ -60,9 +60,8 @@ mod tests {
     #[test]
     fn metres_and_millimetres_say_the_same_and_padding_is_left_out() {
         let size = Size { width: 2, height: 2 };
-        let floats = |meters: &[f32]| -> Vec<u8> {
-            meters.iter().flat_map(|value| value.to_le_bytes()).collect()
-        };
+        let floats =
+            |meters: &[f32]| -> Vec<u8> { meters.iter().flat_map(|value| value.to_le_bytes()).collect() };
         let bytes = floats(&[1.5, f32::NAN, 9.0, f32::INFINITY, 0.0014, 9.0]);
         // The last row needs no padding.
         assert_eq!(millimeters(&image("32FC1", 12, &bytes[..20])).unwrap(), (size, vec![1500, 0, 0, 1]));
