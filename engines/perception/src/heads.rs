@@ -9,9 +9,10 @@ use network::{Bundle, HeadSpec, Manifest, Network, Task};
 use crate::depth::DepthRange;
 use crate::engine::{Engine, EngineError};
 use crate::labels::LabelMap;
-use crate::pipeline::{Clock, HeadTimings, PipelineError, Wanted};
+use crate::pipeline::{PipelineError, Wanted};
 use crate::point_head::{HeadPoints, Raw};
 use crate::policy::{Observation, Policy, PolicyError, PolicyMemory};
+use crate::timings::{Clock, HeadTimings};
 
 /// Names of the heads that serve; for a task without a name the head called as the task is (`depth`, `points`, `segmentation`,
 /// `policy`), or the only one.

@@ -1,7 +1,6 @@
 //! From a camera's pixels to depth and features: preprocess, backbone, heads, decode.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use calibration::{CameraModel, CameraModelError, Size};
 use control::ActionChunk;
@@ -18,6 +17,7 @@ use crate::labels::LabelMap;
 use crate::point_head::HeadPoints;
 use crate::policy::{Observation, Policy, PolicyError};
 use crate::scale::{RelativeDepth, Scaling};
+use crate::timings::{Clock, Timings};
 use crate::view::{CameraView, ViewOptions};
 
 /// Why a pipeline could not be set up or a frame not be computed.
@@ -96,47 +96,6 @@ impl Wanted {
     /// Whether anything is asked for.
     pub fn anything(self) -> bool {
         self != Self::default()
-    }
-}
-
-/// How long the stages of one frame took. An engine with a queue (a GPU's) takes note of the networks only, and computes when
-/// results are copied out: there all of it is in [`Timings::decode`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Timings {
-    /// Colour order, resize, crop, normalisation.
-    pub preprocess: Duration,
-    /// The encoder.
-    pub backbone: Duration,
-    /// The heads that were wanted.
-    pub heads: HeadTimings,
-    /// Copying results out and marking what is not valid.
-    pub decode: Duration,
-}
-
-impl Timings {
-    /// The whole frame.
-    pub fn total(&self) -> Duration {
-        self.preprocess + self.backbone + self.heads.total() + self.decode
-    }
-}
-
-/// How long the heads of one frame took; zero where one did not run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HeadTimings {
-    /// The head for depth.
-    pub depth: Duration,
-    /// The head for point maps.
-    pub points: Duration,
-    /// The head for segments.
-    pub segmentation: Duration,
-    /// The policy, with its state going in and its actions coming out.
-    pub policy: Duration,
-}
-
-impl HeadTimings {
-    /// All heads.
-    pub fn total(&self) -> Duration {
-        self.depth + self.points + self.segmentation + self.policy
     }
 }
 
@@ -442,20 +401,6 @@ fn outputs(
         color: wanted.color.then_some(view.color.as_slice()),
         policy,
         timings,
-    }
-}
-
-/// Measures one stage after another.
-pub(crate) struct Clock(Instant);
-
-impl Clock {
-    pub fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    pub fn lap(&mut self) -> Duration {
-        let now = Instant::now();
-        now - std::mem::replace(&mut self.0, now)
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use control::RosTime;
 use futures::executor::LocalSpawner;
 use futures::future::{AbortHandle, abortable};
 use futures::task::LocalSpawnExt;
@@ -58,7 +59,7 @@ impl RosClock {
 
     /// Whether there is a time: simulated, there is none before the first message of `/clock` that says other than 0.
     pub fn is_known(&self) -> bool {
-        self.nanoseconds() != 0
+        RosTime(self.nanoseconds()).is_known()
     }
 
     /// How often time went back, or changed between the system's and simulated.

@@ -160,13 +160,7 @@ pub fn nearest<T: Copy>(map: &[T], from: Size, to: Size) -> Result<Vec<T>> {
     if from == to {
         return Ok(map.to_vec());
     }
-    let geometry = ImageGeometry::new(from, to)?;
-    let place = |value: f64, side: usize| (value.round().max(0.0) as usize).min(side - 1);
-    let pixel = |at: usize| {
-        let [x, y] = geometry.camera_from_network([(at % to.width) as f64, (at / to.width) as f64]);
-        map[place(y, from.height) * from.width + place(x, from.width)]
-    };
-    Ok((0..to.area()).map(pixel).collect())
+    Ok(ImageGeometry::new(from, to)?.sampled(from, map))
 }
 
 /// Depth of a 16-bit picture, millimetres.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use calibration::Intrinsics;
+use control::RosTime;
 use perception::{ImpliedIntrinsics, Stamp};
 
 use super::outputs::Spent;
@@ -216,7 +217,7 @@ impl Statistics {
         counts.published += 1;
         counts.changed = false;
         counts.results.push(came, 1.0);
-        if now != 0 {
+        if RosTime(now).is_known() {
             let age = now.saturating_sub(stamp.nanoseconds()) as f64 / SECOND;
             counts.ages.push(came, age);
         }
